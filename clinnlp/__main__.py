@@ -1,0 +1,5 @@
+"""`python -m clinnlp`."""
+
+from clinnlp.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,194 @@
+"""The command line: a verb, perhaps a config, and settings as flags; the one place that prints."""
+
+import contextlib
+import importlib
+import logging
+import os
+import pkgutil
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clinnlp import config, plugins
+from clinnlp.errors import ClinnlpError, UsageError
+from clinnlp.version import VERSION
+
+USAGE = "clinnlp VERB [CONFIG.yaml] [--key.path value ...]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _command(words)
+    except ClinnlpError as error:
+        print(f"clinnlp: error[{error.code}] {_visible(str(error))}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("clinnlp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - whoever read our output has left
+        return 0
+    except MemoryError:
+        print("clinnlp: error[CLN-M6] out of memory. Next: lower fit.batch or batch_tokens.", file=sys.stderr)
+        return 6
+    except Exception as error:  # a message of another library may quote note text: only its kind is shown
+        if os.environ.get("CLINNLP_DEBUG"):
+            raise
+        print(
+            f"clinnlp: error[CLN-E1] unexpected {type(error).__name__}: a fault of clinnlp. "
+            "Next: set CLINNLP_DEBUG=1 to see where it happened; the trace may quote notes, so keep it private.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _command(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"clinnlp {VERSION}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb.startswith("-"):
+        raise UsageError(f"{verb}: a verb comes first", next=USAGE)
+    if verb not in verbs():
+        import difflib
+
+        near = difflib.get_close_matches(verb, verbs(), n=1)
+        raise UsageError(
+            f"{_visible(verb)[:60]!r}: unknown verb",
+            next=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(verbs())}",
+        )
+    recipe = importlib.import_module(f"clinnlp.recipes.{verb}")
+    kind = settings_of(recipe)
+    if any(word in ("-h", "--help") for word in rest):
+        print(_help(verb, kind))
+        return 0
+    settings = config.build(kind, read_settings(kind, rest))
+    _prepare_process()
+    return int(recipe.run(settings))
+
+
+def verbs() -> list[str]:
+    """The verbs: the recipe files."""
+    import clinnlp.recipes
+
+    return sorted(m.name for m in pkgutil.iter_modules(clinnlp.recipes.__path__) if not m.name.startswith("_"))
+
+
+def settings_of(recipe: Any) -> type[Any]:
+    """The settings class of a recipe: the dataclass its `run` takes."""
+    import typing
+
+    kind: type[Any] = typing.get_type_hints(recipe.run)["settings"]
+    return kind
+
+
+def read_settings(kind: type[Any], words: Sequence[str]) -> dict[str, Any]:
+    """Positional words and flags as plain nested values, the config file underneath.
+
+    A recipe's `positionals` name the settings that its positional words fill; without, one is the config.
+    """
+    values, positional = _flags(words)
+    names: tuple[str, ...] = getattr(kind, "positionals", ())
+    if names:
+        if len(positional) > len(names):
+            raise UsageError(f"{len(positional)} words given, {len(names)} expected", next=" ".join(names).upper())
+        return config.merge(values, dict(zip(names, positional, strict=False)))
+    if len(positional) > 1:
+        raise UsageError(f"{_visible(positional[1])!r} is one word too many", next=USAGE)
+    base = config.load_yaml(Path(positional[0])) if positional else {}
+    return config.merge(base, values)
+
+
+def _flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    positional: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--"):
+            positional.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            value = queue.pop(0) if queue and not queue[0].startswith("--") else "true"
+        nested: Any = _listed(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        values = config.merge(values, nested)
+    return values, positional
+
+
+def _listed(value: str) -> Any:
+    """A flag's value: text, or a YAML list or mapping if it is written as one."""
+    if not value.startswith(("[", "{")):
+        return value
+    import yaml
+
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.safe_load(value)
+    raise UsageError("a list or mapping that is not valid YAML", where=_visible(value)[:60])
+
+
+def _prepare_process() -> None:
+    """Private files, no network, quiet libraries, our log lines on stderr."""
+    os.umask(0o077)
+    for name, value in (
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+    ):
+        os.environ.setdefault(name, value)
+    import warnings
+
+    warnings.simplefilter("ignore")
+    logger = logging.getLogger("clinnlp")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Line())
+        logger.addHandler(handler)
+
+
+class _Line(logging.Formatter):
+    """One event, one line, control characters shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "warning: " if record.levelno >= logging.WARNING else ""
+        lines = record.getMessage().split("\n")
+        return "\n".join(f"{level}{_visible(line)}" for line in lines)
+
+
+def _visible(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda m: ascii(m.group())[1:-1], text)
+
+
+def _overview() -> str:
+    lines = [f"clinnlp {VERSION}: carry a language model into a clinic", "", f"usage: {USAGE}", "", "verbs:"]
+    for verb in verbs():
+        kind = settings_of(importlib.import_module(f"clinnlp.recipes.{verb}"))
+        lines.append(f"  {verb:<10} {plugins.meaning(kind)}")
+    return "\n".join([*lines, "", "clinnlp VERB --help lists the settings of a verb; each is a key of its config too."])
+
+
+def _help(verb: str, kind: type[Any]) -> str:
+    names = getattr(kind, "positionals", ("config.yaml",))
+    shown = " ".join(f"[{name.upper()}]" for name in names)
+    lines = [f"usage: clinnlp {verb} {shown} [--key.path value ...]", "", plugins.meaning(kind), "", "settings:"]
+    for name, default, meaning in config.describe(kind):
+        lines.append(f"  --{name}  ({default})")
+        lines += textwrap.wrap(meaning, 96, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,114 @@
+"""A run folder: new for each run, private to its user, with a manifest that says how it was made."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from clinnlp.errors import InUseError, StorageError
+from clinnlp.version import VERSION
+
+MANIFEST = "manifest.json"
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "pyarrow")
+
+
+@dataclass
+class Manifest:
+    """The record of one run: settings and their fingerprint, data and weight hashes, versions, seed, facts."""
+
+    verb: str
+    settings: Mapping[str, Any]
+    fingerprint: str
+    seed: int | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    status: str = "running"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; versions are read at this moment."""
+        return {
+            "format_version": 1,
+            "verb": self.verb,
+            "status": self.status,
+            "clinnlp": VERSION,
+            "fingerprint": self.fingerprint,
+            "settings": dict(self.settings),
+            "seed": self.seed,
+            "data_sha256": self.data,
+            "weights_sha256": self.weights,
+            "facts": self.facts,
+            "versions": {name: _installed(name) for name in LIBRARIES},
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        }
+
+
+class Run:
+    """A new output folder (0700) and the manifest in it; nothing else ever writes there.
+
+    Raises InUseError if the folder already holds anything, StorageError if it cannot be made.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.start = time.perf_counter()
+        try:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
+                raise InUseError(
+                    f"the output folder already holds {holds}",
+                    where=str(folder),
+                    kept="everything in it",
+                    next="choose a new --out, or remove the folder",
+                )
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest as it now is."""
+        write_json(self.folder / MANIFEST, self.manifest.as_dict())
+
+    def finish(self, facts: Mapping[str, Any] | None = None) -> None:
+        """Mark the run as done, with its seconds and last facts."""
+        self.manifest.facts |= {**(facts or {}), "seconds": round(time.perf_counter() - self.start, 1)}
+        self.manifest.status = "done"
+        self.save()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all: aside, flushed to disk, then renamed."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        with aside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from None
+
+
+def sha256_files(paths: Iterable[Path]) -> str:
+    """One hash over the contents of files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,91 @@
+"""The errors clinnlp raises: each says what, where, what was kept and what to do next, in one line."""
+
+
+class ClinnlpError(Exception):
+    """A fault that a user can act on; the command line prints it as one message without a traceback.
+
+    Never put note text, entity text or raw document ids into any part of it.
+    """
+
+    code = "CLN-E1"
+    exit_status = 1
+
+    def __init__(self, what: str, *, where: str = "", kept: str = "", next: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.kept = kept
+        self.next = next
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.kept:
+            parts.append(f"Kept: {self.kept}")
+        if self.next:
+            parts.append(f"Next: {self.next}")
+        return " ".join(part if part.endswith((".", "?", "!")) else part + "." for part in parts)
+
+
+class UsageError(ClinnlpError):
+    """A command that cannot be understood."""
+
+    code = "CLN-U2"
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A setting that is unknown, missing or of the wrong type."""
+
+    code = "CLN-C2"
+
+
+class DataError(ClinnlpError):
+    """Notes, annotations or labels that contradict themselves or the settings."""
+
+    code = "CLN-D2"
+    exit_status = 2
+
+
+class ChangedError(ClinnlpError):
+    """Something differs from what this run or model was made with."""
+
+    code = "CLN-R4"
+    exit_status = 4
+
+
+class InUseError(ClinnlpError):
+    """The output folder already holds a run, or something that is not ours."""
+
+    code = "CLN-O5"
+    exit_status = 5
+
+
+class StorageError(ClinnlpError):
+    """A file cannot be read or written."""
+
+    code = "CLN-S6"
+    exit_status = 6
+
+
+class IntegrityError(ClinnlpError):
+    """Counts, hashes or logits that must agree do not."""
+
+    code = "CLN-I7"
+    exit_status = 7
+
+
+class UnsafeError(ClinnlpError):
+    """A file, model or path that is not safe to open."""
+
+    code = "CLN-X8"
+    exit_status = 8
+
+
+class PrivacyError(ClinnlpError):
+    """A guard that keeps note text where it belongs."""
+
+    code = "CLN-P9"
+    exit_status = 9
+
+
+QUARANTINED = 3  # exit status of a run that finished and set documents aside

@@ -1,0 +1,242 @@
+"""Reports for people: text in the layout of seqeval's classification_report, and one self-contained page."""
+
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from clinnlp.core.report import DataCounts, EntityReport, Interval, LabelScores, NotesReport, Ratios, Report, Score
+
+DIGITS = 4
+
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidi and other invisible characters, line ends
+
+
+def printable(text: str) -> str:
+    """Text with control and invisible characters written as escapes, safe for a terminal and a page."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def text_report(report: Report) -> str:
+    """The table of each task with what a reader needs to trust it; undefined ratios are printed as 0 and named."""
+    parts = []
+    if report.entity is not None:
+        parts += [entity_table(report.entity), _lines(entity_facts(report.entity))]
+    if report.notes is not None:
+        parts += [notes_table(report.notes), _lines(notes_facts(report.notes)), _prevalence_table(report.notes)]
+    return "\n".join([*parts, _lines(data_facts(report.data))])
+
+
+def entity_table(report: EntityReport) -> str:
+    """Exactly what seqeval's classification_report(mode="strict", digits=4, zero_division=0) prints on flat data."""
+    return _table(report.strict, None)
+
+
+def notes_table(report: NotesReport) -> str:
+    """What sklearn's classification_report(digits=4, zero_division=0) prints, without its samples average."""
+    return _table(report.scores, None if report.multi_label else (report.accuracy, report.documents))
+
+
+def entity_facts(report: EntityReport) -> Iterator[str]:
+    """Sentences on what the entity scores count."""
+    yield "Strict: bounds, label and fragments must all agree; whole documents, in characters"
+    yield (
+        f"Gold entities in the data = scored = {report.gold.total:,}; predicted {report.predicted.total:,}; "
+        f"documents {report.documents:,}, {report.documents_without_gold:,} of them without gold entities"
+    )
+    yield _interval_fact("Micro F1", report.strict.micro.f1, report.strict.f1_interval)
+    yield from _label_facts(report.strict)
+    held = {"discontinuous": report.gold.discontinuous, "overlapping": report.gold.overlapping}
+    held["duplicate"] = report.gold.duplicates
+    if any(held.values()):
+        yield "Gold entities that flat tags cannot hold: " + ", ".join(f"{n:,} {kind}" for kind, n in held.items())
+
+
+def notes_facts(report: NotesReport) -> Iterator[str]:
+    """Sentences on what the note scores count."""
+    if report.multi_label:
+        name = "Subset accuracy (all labels of a note right)"
+        yield _interval_fact("Micro F1", report.scores.micro.f1, report.scores.f1_interval)
+    else:
+        name = "Accuracy"
+    yield _interval_fact(name, report.accuracy, report.accuracy_interval)
+    yield f"Documents {report.documents:,}, {report.unpredicted:,} of them without a predicted label"
+    yield from _label_facts(report.scores)
+    if report.average_precision is None:
+        yield "Average precision: not computed, the predictions carry no label scores"
+    else:
+        mean, labels = report.macro_average_precision, len(report.average_precision)
+        yield f"Average precision: macro {mean:.{DIGITS}f} over the {labels} labels in gold"
+
+
+def data_facts(data: DataCounts) -> Iterator[str]:
+    """One sentence on the documents scored."""
+    groups = "no groups" if data.groups is None else f"{data.groups:,} groups"
+    yield f"Data: {data.documents:,} documents, {groups}, {data.characters:,} characters, {data.empty:,} empty texts"
+
+
+def html_report(report: Report, title: str, facts: Mapping[str, str]) -> str:
+    """One HTML page without scripts or outside requests; `facts` (data, model, settings) make its last table."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = resources.files("clinnlp.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(template).render(
+        title=printable(title),
+        sections=list(_sections(report)),
+        data=next(data_facts(report.data)),
+        facts={printable(key): printable(value) for key, value in facts.items()},
+    )
+    return page if page.endswith("\n") else page + "\n"
+
+
+def _lines(sentences: Iterator[str]) -> str:
+    return "".join(f"{sentence}.\n" for sentence in sentences)
+
+
+def _interval_fact(name: str, value: float, interval: Interval | None) -> str:
+    if interval is None:
+        return f"{name} {_number(value)}, without an interval: it takes two documents or groups and something to score"
+    return (
+        f"{name} {_number(value)}, {interval.level:.0%} interval {_number(interval.low)} to {_number(interval.high)} "
+        f"(percentile bootstrap: {interval.resamples:,} resamples of {interval.units:,} {interval.unit}s)"
+    )
+
+
+def _label_facts(scores: LabelScores) -> Iterator[str]:
+    rows = {label: scores.per_label[label] for label in scores.present}
+    unseen = [label for label in scores.absent if label not in rows]
+    if unseen:
+        yield f"Declared labels in neither gold nor predictions, left out of the averages: {_names(unseen)}"
+    no_gold = [label for label, score in rows.items() if not score.support]
+    if no_gold:
+        yield f"Labels absent from gold, recall undefined: {_names(no_gold)}"
+    no_predictions = [label for label, score in rows.items() if not score.predicted]
+    if no_predictions:
+        yield f"Labels never predicted, precision undefined: {_names(no_predictions)}"
+    if no_gold or no_predictions:
+        yield "Undefined ratios are printed as 0 and count as 0 in the averages; metrics.json has null for them"
+
+
+def _names(labels: list[str]) -> str:
+    return ", ".join(printable(label) for label in labels)
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.{DIGITS}f}"
+
+
+def _table(scores: LabelScores, accuracy: tuple[float, int] | None) -> str:
+    """The table of seqeval and sklearn; `accuracy` and its support replace the micro average."""
+    names = {label: printable(label) for label in scores.present}
+    width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
+    lines = [f"{'':>{width}s} " + "".join(f" {head:>9}" for head in ("precision", "recall", "f1-score", "support")), ""]
+
+    def row(name: str, ratios: Score | Ratios, support: int) -> str:
+        cells = (ratios.precision, ratios.recall, ratios.f1)
+        # seqeval prints 0 for nothing over nothing; a table without rows has no such layout to keep
+        printed = (0.0 if math.isnan(cell) and names else cell for cell in cells)
+        return f"{name:>{width}s} " + "".join(f" {cell:>9.{DIGITS}f}" for cell in printed) + f" {support:>9}"
+
+    lines += [row(name, scores.per_label[label], scores.per_label[label].support) for label, name in names.items()]
+    lines.append("")
+    support = scores.micro.support
+    if accuracy is None:
+        lines.append(row("micro avg", scores.micro, support))
+    else:
+        lines.append(f"{'accuracy':>{width}s} " + " " * 20 + f" {accuracy[0]:>9.{DIGITS}f} {accuracy[1]:>9}")
+    lines += [row("macro avg", scores.macro, support), row("weighted avg", scores.weighted, support)]
+    return "\n".join(lines) + "\n"
+
+
+def _prevalence_table(report: NotesReport) -> str:
+    """How frequent each label is, which its average precision is to be compared with."""
+    names = {label: printable(label) for label in report.scores.present}
+    width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
+    lines = [f"{'':>{width}s}  prevalence  average precision", ""]
+    for label, name in names.items():
+        precision = (report.average_precision or {}).get(label, math.nan)
+        shown = "-" if math.isnan(precision) else f"{precision:.{DIGITS}f}"
+        lines.append(f"{name:>{width}s}  {report.prevalence(label):>10.{DIGITS}f}  {shown:>17}")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(report: Report) -> Iterator[dict[str, Any]]:
+    """What the page shows of each task, ready to print."""
+    if report.entity is not None:
+        strict = report.entity.strict
+        tiles = {"Precision": strict.micro.precision, "Recall": strict.micro.recall}
+        yield {
+            "name": "Entities, strict",
+            **_headline("Micro F1", strict.micro.f1, strict.f1_interval),
+            **_figures(strict, tiles | {"Macro F1": strict.macro.f1, "Weighted F1": strict.weighted.f1}),
+            "facts": list(entity_facts(report.entity)),
+            "extra": None,
+        }
+    if report.notes is not None:
+        notes, scores = report.notes, report.notes.scores
+        tiles = {"Macro F1": scores.macro.f1, "Weighted F1": scores.weighted.f1}
+        if notes.multi_label:
+            head = _headline("Micro F1", scores.micro.f1, scores.f1_interval)
+            tiles["Subset accuracy"] = notes.accuracy
+        else:
+            head = _headline("Accuracy", notes.accuracy, notes.accuracy_interval)
+            tiles["Macro recall"] = scores.macro.recall
+        precisions = notes.average_precision or {}
+        yield {
+            "name": "Notes, several labels each" if notes.multi_label else "Notes, one label each",
+            **head,
+            **_figures(scores, tiles | {"Average precision (macro)": notes.macro_average_precision}),
+            "facts": list(notes_facts(notes)),
+            "extra": {printable(label): _percent(precisions.get(label, math.nan)) for label in scores.present},
+        }
+
+
+def _headline(metric: str, value: float, interval: Interval | None) -> dict[str, Any]:
+    drawn = None
+    if interval is not None:
+        drawn = {
+            "low": _percent(interval.low),
+            "high": _percent(interval.high),
+            "left": 100 * interval.low,
+            "width": 100 * (interval.high - interval.low),
+            "point": 100 * value,
+            "level": f"{interval.level:.0%}",
+            "drawn": f"{interval.resamples:,} resamples of {interval.units:,} {interval.unit}s",
+        }
+    return {"metric": metric, "value": _percent(value), "interval": drawn}
+
+
+def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
+    """Rows by falling support, averages and counts."""
+    ordered = sorted(scores.present, key=lambda label: (-scores.per_label[label].support, label))
+    largest = max([s.support + s.fp for s in scores.per_label.values()], default=0)
+    micro = scores.micro
+    averages: dict[str, Score | Ratios] = {"micro": micro, "macro": scores.macro, "weighted": scores.weighted}
+    return {
+        "tiles": [(name, _percent(value)) for name, value in tiles.items()],
+        "counts": [("found", f"{micro.tp:,}"), ("missed", f"{micro.fn:,}"), ("spurious", f"{micro.fp:,}")],
+        "rows": [_page_row(printable(label), scores.per_label[label], largest) for label in ordered],
+        "averages": [(name, *_cells(ratios), f"{micro.support:,}") for name, ratios in averages.items()],
+    }
+
+
+def _page_row(name: str, score: Score, largest: int) -> dict[str, Any]:
+    counts = {"tp": score.tp, "fn": score.fn, "fp": score.fp}
+    return {
+        "name": name,
+        "cells": _cells(score),
+        "support": f"{score.support:,}",
+        "f1": 0.0 if math.isnan(score.f1) else 100 * score.f1,
+        "counts": {kind: f"{count:,}" for kind, count in counts.items()},
+        "parts": {kind: 100 * count / largest if largest else 0.0 for kind, count in counts.items()},
+    }
+
+
+def _cells(ratios: Score | Ratios) -> tuple[str, str, str]:
+    return _percent(ratios.precision), _percent(ratios.recall), _percent(ratios.f1)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -1,0 +1,39 @@
+"""One call for all scores of predicted documents: `clinnlp.evaluate`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from clinnlp.core.document import Document
+from clinnlp.core.report import Report
+from clinnlp.errors import UsageError
+from clinnlp.evaluation.entity import evaluate_spans
+from clinnlp.evaluation.notes import evaluate_notes
+from clinnlp.evaluation.pairing import count_data
+
+Task = Literal["ner", "note_classification"]
+
+
+def evaluate(
+    gold: Iterable[Document],
+    predicted: Iterable[Document],
+    labels: Sequence[str] | None = None,
+    seed: int = 13,
+    task: Task | None = None,
+) -> Report:
+    """Score predicted documents against gold ones, joined by id.
+
+    Without a task: note labels if gold has any, spans if either side has any or gold has no note labels.
+    `labels` declares labels that the data may lack. Raises DataError if the two sides hold different documents.
+    """
+    golds, predictions = list(gold), list(predicted)
+    if task not in (None, "ner", "note_classification"):
+        raise UsageError(f"cannot score task {task!r}: it is neither 'ner' nor 'note_classification'")
+    notes = task == "note_classification" or (task is None and any(document.labels for document in golds))
+    spans = task == "ner" or (task is None and (not notes or any(d.spans for d in (*golds, *predictions))))
+    if notes and spans and labels is not None:
+        raise UsageError("the data has spans and note labels, and labels were given", next="say which task they are of")
+    return Report(
+        entity=evaluate_spans(golds, predictions, labels, seed) if spans else None,
+        notes=evaluate_notes(golds, predictions, labels, seed=seed) if notes else None,
+        data=count_data(golds),
+    )

@@ -1,0 +1,124 @@
+"""What a note format is, and how paths become documents whatever the format."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from os.path import commonpath
+from pathlib import Path
+from typing import ClassVar
+
+from clinnlp import plugins
+from clinnlp.core.document import Document, Quarantined
+from clinnlp.errors import ConfigError, DataError, StorageError
+
+
+class Ordinal(str):
+    """A document id that is only a position in its file; over several files the file's name is put before it."""
+
+
+class Stem(str):
+    """A document id that is only a file's name; below a folder the path of that file is put before it."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to store notes and annotations; its fields are its options.
+
+    To add one: write `clinnlp/formats/NAME.py` with one frozen dataclass that extends this class and
+    defines `suffixes`, `read_file` and `write`. Read bytes and decode per record, so that no line end changes;
+    yield `Quarantined` for a record that cannot be read and go on with the next one. Where the file gives
+    no id, make one of type `Ordinal` or `Stem`: it is made unique over all files that are read together.
+    """
+
+    kind: ClassVar[str] = "formats"
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """File endings that belong to the format when a folder is read, such as `(".jsonl",)`."""
+
+    def select(self, files: list[Path]) -> list[Path]:
+        """Which of the files found to read; a format whose documents lie in pairs of files drops the second ones."""
+        return files
+
+    def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
+        """Stream the documents of one file."""
+        raise DataError(f"{type(self).__name__} cannot be read")
+
+    def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
+        """Write documents to a file or folder; returns counts of what was written and what the format lost."""
+        raise DataError(f"{type(self).__name__} cannot be written")
+
+
+def find_format(format: str | Format) -> Format:
+    """The format of that name with its default options, or the given one."""
+    return format if isinstance(format, Format) else plugins.find("formats", format)()
+
+
+def find_files(path: str | Path, format: Format) -> list[Path]:
+    """The files a PATH means: a file, a folder (searched for the format's endings) or a glob, in name order.
+
+    Hidden files and what is no regular file are passed over, except a single file named outright.
+
+    Raises ConfigError if nothing is there.
+    """
+    name = str(path)
+    if has_magic(name) and not Path(name).exists():
+        found = [Path(match) for match in glob(name, recursive=True) if Path(match).is_file()]
+    elif Path(name).is_dir():
+        endings = tuple(ending + packed for ending in format.suffixes for packed in ("", ".gz"))
+        found = [p for p in Path(name).rglob("*") if p.name.endswith(endings) and p.is_file()]
+        found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(name).parts)]
+    else:
+        found = [Path(name)] if Path(name).exists() else []
+    found = format.select(found)
+    if not found:
+        wanted = " or ".join(format.suffixes)
+        what = f"holds no {wanted} file" if Path(name).is_dir() else "no such file"
+        raise ConfigError(what, where=name, next="check the path and the format")
+    return sorted(found, key=lambda p: str(p).encode())
+
+
+def read_records(path: str | Path, format: str | Format) -> Iterator[Document | Quarantined]:
+    """Stream every record under PATH, in file-name order; bad records come as `Quarantined`.
+
+    Raises ConfigError if nothing is there and StorageError if a file cannot be opened.
+    """
+    reader = find_format(format)
+    files = find_files(path, reader)
+    root = Path(path) if Path(path).is_dir() else Path(commonpath([file.parent.absolute() for file in files]))
+    for file in files:
+        place = file if file.is_relative_to(root) else file.absolute()
+        name = place.relative_to(root).as_posix()
+        try:
+            for record in reader.read_file(file):
+                if isinstance(record, Document) and type(record.id) is not str:
+                    record = replace(record, id=_unique(record.id, name, len(files)))
+                yield record
+        except OSError as error:
+            raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(file)) from None
+
+
+def _unique(id: str, name: str, files: int) -> str:
+    """The id to use outside its file, which is called `name` below the folder that is read."""
+    if isinstance(id, Ordinal):
+        return f"{name}:{id}" if files > 1 else str(id)
+    if isinstance(id, Stem) and "/" in name:
+        return f"{name.rpartition('/')[0]}/{id}"
+    return str(id)
+
+
+def read(path: str | Path, format: str | Format, bad: list[Quarantined] | None = None) -> Iterator[Document]:
+    """Stream the documents under PATH (a file, a folder or a glob).
+
+    A record that cannot be read raises DataError; give a list as `bad` to set such records aside instead.
+    """
+    for record in read_records(path, format):
+        if isinstance(record, Document):
+            yield record
+        elif bad is None:
+            raise DataError(record.reason, where=record.where, next="correct or remove this record")
+        else:
+            bad.append(record)
+
+
+def write(documents: Iterable[Document], path: str | Path, format: str | Format) -> dict[str, int]:
+    """Write documents to PATH; returns counts of documents, spans and whatever the format could not hold."""
+    return find_format(format).write(documents, Path(path))

@@ -1,0 +1,148 @@
+"""The model folder: a plain Hugging Face folder plus `clinnlp.json`, checked before anything is opened."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from clinnlp import config
+from clinnlp.core.schema import LabelSchema
+from clinnlp.errors import ChangedError, ConfigError, IntegrityError, UnsafeError
+from clinnlp.plugins import find
+from clinnlp.tasks.base import Task
+from clinnlp.version import VERSION
+
+CARD = "clinnlp.json"
+MINI = "clinnlp-mini"
+UNSAFE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".msgpack", ".h5", ".dill", ".npy")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What `clinnlp.json` says: the task, its labels in order, and the base model that was adapted."""
+
+    task: Task
+    schema: LabelSchema
+    base: str
+    base_sha256: str
+    revision: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Store the card in a model folder."""
+        values = {
+            "format_version": 1,
+            "clinnlp": VERSION,
+            "task": {"name": type(self.task).__module__.rsplit(".", 1)[-1], **config.plain(self.task)},
+            "labels": list(self.schema.labels),
+            "base": self.base,
+            "base_sha256": self.base_sha256,
+            "revision": self.revision,
+        }
+        (folder / CARD).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Card":
+        """The card of a model folder. Raises ConfigError if there is none, IntegrityError if it is broken."""
+        path = folder / CARD
+        if not path.is_file():
+            raise ConfigError(
+                f"no {CARD}: this folder holds no label map, so its outputs have no meaning",
+                where=str(folder),
+                next="give the model/ folder of a `clinnlp finetune` run",
+            )
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            task = dict(values["task"])
+            return cls(
+                task=config.build(find("tasks", task.pop("name")), task, "task"),
+                schema=LabelSchema(tuple(values["labels"])),
+                base=values["base"],
+                base_sha256=values["base_sha256"],
+                revision=values.get("revision"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"not a valid card ({type(error).__name__})", where=str(path)) from None
+
+    def with_base(self, base: str | None) -> "Card":
+        """The card with another place of the same base model. Raises ChangedError if its weights differ."""
+        card = replace(self, base=base) if base else self
+        folder = base_folder(card.base)
+        if folder is not None and (found := weights_sha256(folder)) != self.base_sha256:
+            raise ChangedError(
+                f"the adapter expects base weights sha256 {self.base_sha256[:12]}, this base has {found[:12]}",
+                where=str(folder),
+                next="give --base with the folder it was trained on",
+            )
+        return card
+
+
+def base_folder(base: str) -> Path | None:
+    """The local folder a base model's name means, or None for a hub name."""
+    if base == MINI:
+        return Path(str(resources.files("clinnlp.models"))) / MINI
+    path = Path(base)
+    return path if path.is_dir() else None
+
+
+def check_base(base: str, revision: str | None, download: bool) -> str:
+    """The name to load a base model by: a checked local folder, or a hub name where a download is allowed.
+
+    Raises ConfigError for a folder that is not there and for a hub name without permission or revision.
+    """
+    folder = base_folder(base)
+    if folder is not None:
+        check_folder(folder)
+        return str(folder)
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise ConfigError("no such model folder", where=base, next="check the path given as base")
+    if not download:
+        raise ConfigError(
+            f"base {base!r} is a hub name and clinnlp works offline",
+            next="give --base DIR with a local copy, or --download true",
+        )
+    if revision is None or len(revision) != 40:
+        raise UnsafeError(f"base {base!r} has no revision of 40 hex digits", next="give --revision SHA")
+    return base
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a model folder that cannot be opened safely. Raises ConfigError, UnsafeError."""
+    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        raise ConfigError("no config.json: not a model folder", where=str(folder), next="check the path")
+    if not weight_files(folder):
+        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in UNSAFE)
+        if pickled:
+            raise UnsafeError(
+                f"{pickled[0]} can run code when opened, and there are no safetensors weights",
+                where=str(folder),
+                next="convert it to safetensors on a machine that holds no patient data",
+            )
+        raise IntegrityError("no model weights (*.safetensors)", where=str(folder))
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file() and "auto_map" in _json(path):
+            raise UnsafeError(f"{name} asks to run code from the model folder (auto_map)", where=str(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder, in name order."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash over all weight files of a folder."""
+    digest = hashlib.sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError:
+        raise IntegrityError("not valid JSON", where=str(path)) from None
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,154 @@
+"""Base models with a head, and trained model folders, from disk into memory; never any code from them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clinnlp.core.schema import LabelSchema
+from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError
+from clinnlp.models.folder import Card, base_folder, check_base, check_folder, weights_sha256
+from clinnlp.tasks.base import Task
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model to be adapted: where it is, and which weights it has."""
+
+    name: str
+    revision: str | None = None
+    download: bool = False
+
+    @property
+    def source(self) -> str:
+        """A checked local folder or hub name."""
+        return check_base(self.name, self.revision, self.download)
+
+    def sha256(self) -> str:
+        """The hash of the local weights; a hub base is pinned by its revision instead."""
+        folder = base_folder(self.name)
+        return weights_sha256(folder) if folder else f"revision:{self.revision}"
+
+    def tokenizer(self) -> NoteTokenizer:
+        """The tokenizer of the base."""
+        return NoteTokenizer.load(self.source, offline=not self.download, revision=self.revision)
+
+    def model(self, model_class: str, head: dict[str, Any] | None = None) -> "tuple[torch.nn.Module, list[str]]":
+        """The model with the head of a transformers class, and the names of the weights made fresh.
+
+        Raises IntegrityError if weights of the encoder itself are missing.
+        """
+        import transformers
+
+        with _quiet():
+            try:
+                model, info = getattr(transformers, model_class).from_pretrained(
+                    self.source,
+                    revision=self.revision,
+                    local_files_only=not self.download,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                    **(head or {}),
+                )
+            except ClinnlpError:
+                raise
+            except Exception as error:
+                # the message of another library may quote anything: only its kind is passed on
+                raise IntegrityError(
+                    f"cannot load the base model as {model_class} ({type(error).__name__})",
+                    where=self.name,
+                    next="check that its files are whole and of a kind that transformers knows",
+                ) from None
+        missing = sorted(info["missing_keys"])
+        prefix = f"{model.base_model_prefix}."
+        if encoder := [name for name in missing if name.startswith(prefix) and ".pooler." not in name]:
+            raise IntegrityError(f"{len(encoder)} encoder weights are missing, {encoder[0]} first", where=self.name)
+        return model, missing
+
+    def fits(self, tokenizer: NoteTokenizer, model: "torch.nn.Module") -> None:
+        """Raises IntegrityError if the tokenizer knows ids that the model has no row for."""
+        inner: Any = model
+        rows = inner.get_input_embeddings().weight.shape[0]
+        if tokenizer.vocab_size > rows:
+            raise IntegrityError(
+                f"the tokenizer has {tokenizer.vocab_size} entries, the model {rows} embedding rows", where=self.name
+            )
+
+
+@dataclass
+class Trained:
+    """A trained model in memory: everything that turns texts into documents."""
+
+    model: "torch.nn.Module"
+    tokenizer: NoteTokenizer
+    task: Task
+    schema: LabelSchema
+    card: Card
+
+
+def longest_row(model: "torch.nn.Module", wanted: int) -> int:
+    """The longest row the base model can read, at most `wanted` tokens with specials."""
+    config: Any = model.config
+    limit = int(getattr(config, "max_position_embeddings", wanted) or wanted)
+    if getattr(config, "model_type", "") in ("roberta", "camembert", "xlm-roberta", "longformer"):
+        limit -= int(config.pad_token_id) + 1  # their positions start behind the padding index
+    return min(wanted, limit)
+
+
+def load_trained(folder: Path, base: str | None = None) -> Trained:
+    """A model folder made by `finetune`, ready to predict; an adapter is merged into its base.
+
+    `base` overrides where an adapter's base model lies. Raises ChangedError for another base, ConfigError for
+    a folder without label map, IntegrityError for missing weights.
+    """
+    if not folder.is_dir():
+        raise ConfigError("no such model folder", where=str(folder), next="check --model")
+    card = Card.read(folder)
+    check_folder(folder)
+    tokenizer = NoteTokenizer.load(str(folder), offline=True)
+    adapter = (folder / "adapter_config.json").is_file()
+    if adapter:
+        card = card.with_base(base)
+    origin = Base(card.base if adapter else str(folder), card.revision if adapter else None)
+    model, missing = origin.model(card.task.model_class, card.task.head_config(card.schema))
+    if adapter:
+        model = _with_adapter(model, folder, missing)
+    elif missing:
+        raise IntegrityError(f"{len(missing)} weights are missing, {missing[0]} first", where=str(folder))
+    origin.fits(tokenizer, model)
+    model.eval()
+    return Trained(model, tokenizer, card.task, card.schema, card)
+
+
+def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "torch.nn.Module":
+    from peft import PeftModel
+
+    wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)  # type: ignore[arg-type]
+    saved = {name.split(".")[0] for name in wrapped.peft_config["default"].modules_to_save or []}
+    if lost := [name for name in fresh if name.split(".")[0] not in saved and ".pooler." not in name]:
+        raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
+    merged: torch.nn.Module = wrapped.merge_and_unload()
+    return merged
+
+
+class _quiet:
+    """Silence transformers' own report of fresh weights: we make our own."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as library
+
+        self.level = library.get_verbosity()
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+    def __exit__(self, *error: object) -> None:
+        from transformers.utils import logging as library
+
+        library.set_verbosity(self.level)

@@ -1,0 +1,56 @@
+"""Proof that a saved model folder works: a fresh process loads it and must answer as the trained model did."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clinnlp.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from clinnlp.models.load import Trained
+
+TOLERANCE = 1e-5
+
+
+def probe_logits(trained: "Trained") -> Any:
+    """The logits of three fixed rows of ids (no note text), on the CPU in float32: (3, S, C) or (3, L)."""
+    import torch
+
+    random = np.random.default_rng(0)
+    length = min(trained.task.window, 64) - trained.tokenizer.specials
+    rows = [trained.tokenizer.wrap(random.integers(0, trained.tokenizer.vocab_size, length)) for _ in range(3)]
+    model = trained.model.to("cpu", torch.float32).eval()
+    with torch.inference_mode():
+        return model(input_ids=torch.from_numpy(np.stack(rows).astype(np.int64))).logits.numpy()
+
+
+def verify_folder(folder: Path, trained: "Trained") -> float:
+    """The largest difference between the logits of `trained` and of the folder loaded by a fresh process.
+
+    Raises IntegrityError if it is over 1e-5 or the folder cannot be loaded.
+    """
+    expected = probe_logits(trained)
+    command = [sys.executable, "-m", "clinnlp.models.verify", str(folder), trained.card.base]
+    process = subprocess.run(command, capture_output=True, check=False)
+    if process.returncode != 0:
+        raise IntegrityError("a fresh process cannot load the saved model", where=str(folder))
+    found = np.array(json.loads(process.stdout), dtype=np.float32).reshape(expected.shape)
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise IntegrityError(f"the saved model answers otherwise than the trained one: {difference:.2g}")
+    return difference
+
+
+def main(folder: str, base: str) -> None:
+    """Load a model folder and print its logits on the fixed rows."""
+    from clinnlp.models.load import load_trained
+
+    print(json.dumps(probe_logits(load_trained(Path(folder), base)).ravel().tolist()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

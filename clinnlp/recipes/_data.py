@@ -1,0 +1,148 @@
+"""Data sets named in settings: their files, their splits, and what must hold before anything is trained."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.run import sha256_files
+from clinnlp.core.schema import LabelSchema
+from clinnlp.errors import ConfigError, DataError
+from clinnlp.formats.base import Format, find_files, read_records
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.tasks.base import Task
+from clinnlp.text.splits import duplicate_ids, split
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the notes are and how they are stored; the options of the format stand beside its name."""
+
+    train: str | None = None
+    """Notes to train on: a file, a folder or a quoted glob."""
+    dev: str | None = None
+    """Notes that choose the best weights; null takes dev_share of train."""
+    test: str | None = None
+    """Notes that are scored once at the end; null takes test_share of train."""
+    format: Format = field(default_factory=Jsonl, metadata={"flat": True})
+    """How notes and annotations are stored; its own options are set beside it (--data.text_field ...)."""
+    dev_share: float = 0.0
+    """Share of the train groups (patients) set apart as dev where no dev files are named."""
+    test_share: float = 0.0
+    """Share of the train groups (patients) set apart as test where no test files are named."""
+    split_seed: int = 13
+    """Seed of that split, apart from the training seed: seeds then differ on the same data."""
+    bad_records: Literal["refuse", "quarantine"] = "refuse"
+    """What to do with a record that cannot be read: stop, or set it aside, counted and named."""
+    unknown_labels: Literal["refuse", "miss"] = "refuse"
+    """What to do with dev or test labels that train lacks: stop, or score them as missed."""
+
+
+@dataclass
+class Splits:
+    """The documents of each split, and the records that were set aside."""
+
+    train: list[Document]
+    dev: list[Document]
+    test: list[Document]
+    quarantined: list[Quarantined]
+
+    def hashes(self, settings: DataSettings) -> dict[str, str]:
+        """The content hash of the files behind each split."""
+        named = {"train": settings.train, "dev": settings.dev, "test": settings.test}
+        return {name: data_sha256(path, settings.format) for name, path in named.items() if path}
+
+
+def data_sha256(path: str, format: Format) -> str:
+    """The content hash of the files that a PATH means."""
+    return sha256_files(find_files(path, format))
+
+
+def load_documents(path: str, settings: DataSettings, quarantined: list[Quarantined]) -> list[Document]:
+    """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids."""
+    documents: list[Document] = []
+    for record in read_records(path, settings.format):
+        if isinstance(record, Document):
+            documents.append(record)
+        elif settings.bad_records == "quarantine":
+            quarantined.append(record)
+        else:
+            raise DataError(
+                record.reason, where=record.where, next="correct the record, or --data.bad_records quarantine"
+            )
+    if not documents:
+        raise DataError("no documents", where=path, next="check the path and the format")
+    if repeated := duplicate_ids(documents):
+        raise DataError(f"{len(repeated)} document ids occur more than once", where=path, next="make the ids unique")
+    return documents
+
+
+def load_splits(settings: DataSettings) -> Splits:
+    """All splits a config names or asks for. Raises DataError if a group lies in two of them."""
+    if settings.train is None:
+        raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
+    quarantined: list[Quarantined] = []
+    parts = {"train": load_documents(settings.train, settings, quarantined), "dev": [], "test": []}
+    shares = {"dev": settings.dev_share, "test": settings.test_share}
+    asked = {}
+    for name, path in (("dev", settings.dev), ("test", settings.test)):
+        if path:
+            parts[name] = load_documents(path, settings, quarantined)
+        elif shares[name]:
+            asked[name] = shares[name]
+    if asked:
+        made = split(parts["train"], {"train": 1.0 - sum(asked.values()), **asked}, settings.split_seed)
+        parts |= made
+    _check_leaks(parts)
+    for record in quarantined[:5]:
+        log.warning("set aside: %s: %s", record.where, record.reason)
+    if quarantined:
+        log.warning("%d records were set aside", len(quarantined))
+    return Splits(parts["train"], parts["dev"], parts["test"], quarantined)
+
+
+def check_labels(
+    task: Task, documents: Sequence[Document], schema: LabelSchema, name: str, settings: DataSettings
+) -> None:
+    """Raises DataError for labels that the schema lacks, or names them where they may be missed."""
+    found = Counter(label for d in documents for label in task.gold_labels(d) if label not in schema.labels)
+    if not found:
+        return
+    listed = ", ".join(f"{label!r} ({count})" for label, count in sorted(found.items()))
+    if settings.unknown_labels == "refuse":
+        raise DataError(
+            f"labels that the training data lacks: {listed}; it has {', '.join(schema.labels)}",
+            where=f"data.{name}",
+            next="correct them, or --data.unknown_labels miss to score them as missed",
+        )
+    log.warning("%s holds labels that cannot be found and will be scored as missed: %s", name, listed)
+
+
+def _check_leaks(parts: dict[str, list[Document]]) -> None:
+    names = [name for name, documents in parts.items() if documents]
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            groups = {d.group for d in parts[first] if d.group} & {d.group for d in parts[second] if d.group}
+            if groups:
+                raise DataError(
+                    f"{len(groups)} groups (patients) are in both {first} and {second}",
+                    where=f"data.{second}",
+                    next="split by group, or ask for a split with --data.test_share",
+                )
+            texts = {d.text for d in parts[first]} & {d.text for d in parts[second]}
+            if texts:
+                log.warning("%d texts occur in both %s and %s", len(texts), first, second)
+
+
+def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:
+    """Write what was set aside and why to `quarantine.jsonl`; no text of any note is in it."""
+    import json
+
+    lines = [json.dumps({"where": q.where, "reason": q.reason}, ensure_ascii=False) for q in quarantined]
+    if lines:
+        (folder / "quarantine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,32 @@
+"""What every run leaves in its folder: settings, manifest and reports."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clinnlp import config
+from clinnlp.core.run import Manifest, Run, write_json
+
+if TYPE_CHECKING:
+    from clinnlp.core.report import Report
+
+
+def start_run(verb: str, settings: Any, out: Path, seed: int | None) -> Run:
+    """A new run folder with its resolved settings. Raises InUseError if the folder is not empty."""
+    import yaml
+
+    values = config.plain(settings)
+    run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed))
+    text = f"# clinnlp {verb} settings.yaml\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    (out / "settings.yaml").write_text(text, encoding="utf-8")
+    return run
+
+
+def write_report(folder: Path, report: "Report", title: str, facts: Mapping[str, Any]) -> None:
+    """Write metrics.json, report.txt and report.html."""
+    from clinnlp.evaluation.rendering import html_report, text_report
+
+    write_json(folder / "metrics.json", report.as_dict())
+    named = {name: str(value) for name, value in facts.items()}
+    (folder / "report.txt").write_text(text_report(report), encoding="utf-8")
+    (folder / "report.html").write_text(html_report(report, title, named), encoding="utf-8")

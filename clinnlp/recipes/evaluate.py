@@ -1,0 +1,85 @@
+"""`clinnlp evaluate`: scores of a model, or of predictions made elsewhere, against gold notes."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from clinnlp.core.document import Document
+from clinnlp.core.schema import LabelSchema
+from clinnlp.errors import ConfigError
+from clinnlp.formats.base import Format, read
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._output import start_run, write_report
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a model or a file of predictions against gold notes, with a seqeval-style report."""
+
+    out: Path
+    """New folder for the report."""
+    model: Path | None = None
+    """Model folder of a finetune run; or give predictions."""
+    base: str | None = None
+    """Where an adapter's base model lies, if it moved."""
+    predictions: str | None = None
+    """Predicted documents, joined to the gold ones by id."""
+    predictions_format: Format = field(default_factory=Jsonl)
+    """How the predictions are stored."""
+    data: DataSettings = field(default_factory=DataSettings)
+    """The gold notes; only data.test is read."""
+    task: Literal["ner", "note_classification"] | None = None
+    """What is scored of predictions; null scores spans and note labels as the data holds them."""
+    seed: int = 13
+    """Seed of the bootstrap intervals."""
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.predictions is None):
+            raise ConfigError("give either model or predictions", next="--model DIR or --predictions PATH")
+        if self.data.test is None:
+            raise ConfigError("this setting is required", where="data.test", next="give --data.test PATH")
+
+
+def run(settings: Evaluate) -> int:
+    """Do the evaluation; returns the exit status."""
+    # 1. gold notes
+    run = start_run("evaluate", settings, settings.out, settings.seed)
+    path = str(settings.data.test)
+    quarantined: list[Any] = []
+    gold = load_documents(path, settings.data, quarantined)
+    run.manifest.data["test"] = data_sha256(path, settings.data.format)
+    write_quarantine(run.folder, quarantined)
+
+    # 2. predictions, read or made
+    from clinnlp.evaluation.score import evaluate
+
+    facts: dict[str, Any] = {"notes": len(gold)}
+    if settings.model is not None:
+        predicted, schema, report = _with_model(settings, gold)
+        facts |= {"model": str(settings.model), "labels": len(schema.labels)}
+        Jsonl().write(predicted, run.folder / "predictions.jsonl")
+    else:
+        predicted = list(read(str(settings.predictions), settings.predictions_format))
+        run.manifest.data["predictions"] = data_sha256(str(settings.predictions), settings.predictions_format)
+        report = evaluate(gold, predicted, seed=settings.seed, task=settings.task)
+
+    # 3. report
+    write_report(run.folder, report, "clinnlp evaluate", facts)
+    run.finish(facts)
+    print((run.folder / "report.txt").read_text(encoding="utf-8"))
+    log.info("report: %s", run.folder / "report.html")
+    return 0
+
+
+def _with_model(settings: Evaluate, gold: list[Document]) -> tuple[list[Document], LabelSchema, Any]:
+    from clinnlp.labeling.predict import predict
+    from clinnlp.models.load import load_trained
+
+    trained = load_trained(Path(str(settings.model)), settings.base)
+    check_labels(trained.task, gold, trained.schema, "test", settings.data)
+    predicted = list(predict(trained, gold))
+    return predicted, trained.schema, trained.task.evaluate(gold, predicted, trained.schema, settings.seed)

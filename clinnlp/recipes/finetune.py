@@ -1,0 +1,192 @@
+"""`clinnlp finetune`: a base model, labeled notes and a task become a model folder and a report."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clinnlp.core.document import Document
+from clinnlp.core.run import Run, write_json
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
+from clinnlp.recipes._output import start_run, write_report
+from clinnlp.strategies.base import Strategy, head_names, parameter_groups
+from clinnlp.strategies.lora import Lora
+from clinnlp.tasks.base import Task
+from clinnlp.tasks.ner import Ner
+from clinnlp.training.settings import FitSettings
+
+if TYPE_CHECKING:
+    from clinnlp.models.load import Trained
+    from clinnlp.training.fit import Fit
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Fine-tune a base model for entity extraction or note classification, and score it."""
+
+    base: str
+    """Base model: a folder, clinnlp-mini, or a hub name."""
+    out: Path
+    """New folder for the run."""
+    revision: str | None = None
+    """Commit of a hub base, 40 hex digits."""
+    download: bool = False
+    """Allow the base to be downloaded from the hub; clinnlp is offline otherwise."""
+    data: DataSettings = field(default_factory=DataSettings)
+    """The labeled notes."""
+    task: Task = field(default_factory=Ner)
+    """What is predicted: ner or note_classification, with its options (--task.window 256)."""
+    strategy: Strategy = field(default_factory=Lora)
+    """Which weights move: lora or full, with its options (--strategy.rank 8)."""
+    fit: FitSettings = field(default_factory=FitSettings)
+    """The training loop."""
+    seed: int = 13
+    """Seed of the head's weights, the order and dropout."""
+
+
+def run(settings: Finetune) -> int:
+    """Do the fine-tuning; returns the exit status."""
+    # 1. data
+    run = start_run("finetune", settings, settings.out, settings.seed)
+    splits = load_splits(settings.data)
+    task = settings.task.resolve(splits.train)
+    schema = task.schema(splits.train)
+    check_labels(task, splits.dev, schema, "dev", settings.data)
+    check_labels(task, splits.test, schema, "test", settings.data)
+    write_quarantine(run.folder, splits.quarantined)
+
+    # 2. base model, with a fresh head
+    trained = _prepare(settings, task, schema)
+    run.manifest.data = splits.hashes(settings.data)
+    run.manifest.weights = {"base": trained.card.base_sha256}
+
+    # 3. train; the dev split chooses the weights
+    fitted, ledger = _train(settings, trained, splits)
+    write_json(run.folder / "alignment.json", ledger)
+    if splits.dev:
+        trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
+
+    # 4. save, and prove in a fresh process that what was saved answers the same
+    difference = _save(settings, trained, run.folder / "model")
+
+    # 5. score the test split, once; dev where there is no test
+    facts = _facts(settings, trained, splits, fitted) | {"reload_difference": difference}
+    name, gold = ("test", splits.test) if splits.test else ("dev", splits.dev)
+    if gold:
+        predicted = _predict(trained, gold)
+        report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
+        write_report(run.folder, report, f"clinnlp finetune: scores on {name}", facts | {"scored on": name})
+        Jsonl().write(predicted, run.folder / "predictions.jsonl")
+        log.info("scores on %s:\n%s", name, (run.folder / "report.txt").read_text(encoding="utf-8"))
+    else:
+        log.warning("neither dev nor test notes: the model is saved without a score")
+    write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
+    run.finish(facts)
+    log.info("saved %s", run.folder / "model")
+    return 0
+
+
+def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
+    """The base model with a head for the task, and everything that goes with it."""
+    from dataclasses import replace
+
+    from transformers import set_seed
+
+    from clinnlp.models.folder import Card
+    from clinnlp.models.load import Base, Trained, longest_row
+
+    base = Base(settings.base, settings.revision, settings.download)
+    tokenizer = base.tokenizer()
+    set_seed(settings.seed)  # the head's weights
+    model, _ = base.model(task.model_class, task.head_config(schema))
+    base.fits(tokenizer, model)
+    window = longest_row(model, task.window)
+    if window < task.window:
+        log.info("the base reads %d tokens at most: windows are cut to that", window)
+        task = replace(task, window=window, overlap=min(task.overlap, window // 4))
+    card = Card(task, schema, base.source, base.sha256(), settings.revision)
+    return Trained(model, tokenizer, task, schema, card)
+
+
+def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit, dict[str, Any]]":
+    """Train in place; returns what the loop did and the alignment ledger of each split."""
+    from clinnlp.training.fit import fit, plan_steps
+    from clinnlp.training.supervised import ExampleSource
+
+    task, tokenizer, fitting = trained.task, trained.tokenizer, settings.fit
+    examples, alignment = task.examples(splits.train, tokenizer, trained.schema)
+    log.info("train: %d notes, %d examples", len(splits.train), len(examples))
+    if alignment.total:
+        log.info("%s", alignment.table())
+    heads = head_names(trained.model)
+    trained.model = settings.strategy.apply(trained.model)
+    rate = fitting.learning_rate or settings.strategy.default_learning_rate
+    groups = parameter_groups(
+        trained.model, heads, rate, settings.strategy.head_learning_rate or rate, fitting.weight_decay
+    )
+    moved = sum(weight.numel() for group in groups for weight in group["params"])
+    total = sum(weight.numel() for weight in trained.model.parameters())
+    log.info("%s of %s weights are trained (%.2f %%)", f"{moved:,}", f"{total:,}", 100 * moved / total)
+
+    def dev_score() -> float:
+        report = task.evaluate(splits.dev, _predict(trained, splits.dev), trained.schema, settings.seed)
+        value: Any = report.as_dict()
+        for key in task.dev_score.split("."):
+            value = value[key]
+        return float(value) if value is not None else 0.0
+
+    fitted = fit(
+        trained.model, ExampleSource(examples), lambda batch: task.collate(batch, tokenizer.pad_id or 0), task.loss,
+        groups, fitting, plan_steps(len(examples), fitting, settings.strategy.default_epochs), settings.seed,
+        dev_score if splits.dev else None,
+    )  # fmt: skip
+    trained.model = settings.strategy.finish(trained.model)
+    return fitted, {"train": alignment.as_dict()}
+
+
+def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:
+    """Save the model folder; returns the largest difference of logits in a fresh process."""
+    from dataclasses import replace
+
+    import torch
+
+    from clinnlp.models.verify import verify_folder
+
+    model: Any = trained.model.to("cpu", torch.float32)
+    folder.mkdir()
+    model.save_pretrained(folder)
+    if hasattr(model, "peft_config"):
+        model.get_base_model().config.save_pretrained(folder)
+    trained.tokenizer.hf.save_pretrained(folder)
+    trained.card = replace(trained.card, task=trained.task)
+    trained.card.write(folder)
+    return verify_folder(folder, trained)
+
+
+def _predict(trained: "Trained", documents: Sequence[Document]) -> list[Document]:
+    from clinnlp.labeling.predict import predict
+
+    return list(predict(trained, documents))
+
+
+def _facts(settings: Finetune, trained: "Trained", splits: Splits, fitted: "Fit") -> dict[str, Any]:
+    """What a reader must know beside the scores."""
+    return {
+        "task": type(settings.task).__name__,
+        "base": settings.base,
+        "strategy": type(settings.strategy).__name__,
+        "train notes": len(splits.train),
+        "dev notes": len(splits.dev),
+        "test notes": len(splits.test),
+        "steps": fitted.steps,
+        "best step": fitted.best_step,
+        "best dev score": fitted.best_score,
+        "train seconds": round(fitted.seconds, 1),
+        "device": fitted.device,
+        "precision": fitted.precision,
+        "seed": settings.seed,
+    }

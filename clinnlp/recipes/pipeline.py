@@ -1,0 +1,88 @@
+"""`clinnlp pipeline`: pretrain, finetune, evaluate and label in one config, each feeding the next."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clinnlp import config
+from clinnlp.errors import ConfigError
+from clinnlp.recipes import evaluate, finetune, label, pretrain
+from clinnlp.recipes._data import DataSettings
+from clinnlp.recipes._output import start_run
+
+log = logging.getLogger("clinnlp")
+
+STAGES: dict[str, Any] = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate, "label": label}
+KINDS = {
+    "pretrain": pretrain.Pretrain,
+    "finetune": finetune.Finetune,
+    "evaluate": evaluate.Evaluate,
+    "label": label.Label,
+}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Run pretrain, finetune, evaluate and label from one config; a stage that is left out is skipped."""
+
+    out: Path
+    """New folder; each stage gets a folder of its name in it."""
+    base: str | None = None
+    """Base model of the first stage."""
+    root: Path = Path()
+    """Folder that relative paths of notes start from."""
+    seed: int = 13
+    """Seed of every stage that does not give its own."""
+    pretrain: dict[str, Any] | None = None
+    """Settings of `clinnlp pretrain`."""
+    finetune: dict[str, Any] | None = None
+    """Settings of `clinnlp finetune`; its base is the pretrained model."""
+    evaluate: dict[str, Any] | None = None
+    """Settings of `clinnlp evaluate`; its model is the fine-tuned one."""
+    label: dict[str, Any] | None = None
+    """Settings of `clinnlp label`; its model is the fine-tuned one."""
+
+
+def run(settings: Pipeline) -> int:
+    """Run the stages in order; returns the highest exit status."""
+    stages = plan(settings)
+    run = start_run("pipeline", settings, settings.out, settings.seed)
+    status = 0
+    for name, stage in stages.items():
+        log.info("== %s", name)
+        status = max(status, int(STAGES[name].run(stage)))
+    run.finish({"stages": list(stages)})
+    return status
+
+
+def plan(settings: Pipeline) -> dict[str, Any]:
+    """The settings of every stage, checked before the first one starts. Raises ConfigError."""
+    given = {name: value for name in STAGES if (value := getattr(settings, name)) is not None}
+    if not given:
+        raise ConfigError("no stage is given", next=f"give one of {', '.join(STAGES)}")
+    stages: dict[str, Any] = {}
+    base = settings.base
+    for name, raw in given.items():
+        values: dict[str, Any] = {"out": str(settings.out / name), **raw}
+        if name in ("pretrain", "finetune", "evaluate"):
+            values.setdefault("seed", settings.seed)
+        if name in ("pretrain", "finetune") and base is not None:
+            values.setdefault("base", base)
+        if name in ("evaluate", "label") and "finetune" in stages and "predictions" not in values:
+            values.setdefault("model", str(stages["finetune"].out / "model"))
+        stages[name] = _rooted(config.build(KINDS[name], values, name), settings.root)
+        if name == "pretrain":
+            base = str(stages[name].out / "model")
+    return stages
+
+
+def _rooted(stage: Any, root: Path) -> Any:
+    """The stage with its relative paths of notes starting from `root`."""
+    if isinstance(stage, label.Label):
+        return replace(stage, notes=str(root / stage.notes))
+    if isinstance(stage, pretrain.Pretrain):
+        return replace(stage, root=root / stage.root)
+    data: DataSettings = stage.data
+    paths = {name: str(root / path) for name in ("train", "dev", "test") if (path := getattr(data, name))}
+    return replace(stage, data=replace(data, **paths))

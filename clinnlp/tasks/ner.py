@@ -1,0 +1,101 @@
+"""Named entity recognition."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clinnlp.core.document import Document, Span
+from clinnlp.core.schema import LabelSchema
+from clinnlp.encode.packing import pad_rows
+from clinnlp.encode.tags import Alignment, confidence, decode_many, spans_to_tags, tags_to_spans
+from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
+from clinnlp.tasks.base import Answers, Example, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from clinnlp.core.report import Report
+
+
+@dataclass(frozen=True)
+class Ner(Task):
+    """Find flat entities: one BIO tag per word by a linear layer, read by constrained Viterbi decoding.
+
+    The first token of each word carries its tag (Devlin et al. 2019). Nested, crossing and discontinuous
+    spans cannot be held by a flat scheme: they are counted, and scored as missed.
+    """
+
+    model_class: ClassVar[str] = "AutoModelForTokenClassification"
+    dev_score: ClassVar[str] = "entity.strict.micro.f1"
+
+    def gold_labels(self, document: Document) -> Iterable[str]:
+        return (span.label for span in document.spans)
+
+    def outputs(self, schema: LabelSchema) -> tuple[str, ...]:
+        return schema.tags
+
+    def examples(
+        self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
+    ) -> tuple[list[Example], Alignment]:
+        """One example per window; only tokens the window owns are targets, so that each counts once."""
+        examples: list[Example] = []
+        ledger = Alignment()
+        for document, tokens in zip(documents, tokenizer.encode_many([d.text for d in documents]), strict=True):
+            tags, alignment = spans_to_tags(document, tokens, units(document.text, tokens), schema)
+            ledger += alignment
+            for row in self.cut(document, tokens, tokenizer):
+                targets = np.full(len(row.ids), -100, dtype=np.int64)
+                targets[row.owned] = tags[row.window.own_first : row.window.own_last]
+                if (targets != -100).any():
+                    examples.append(Example((row,), targets))
+        return examples, ledger
+
+    def collate(self, examples: Sequence[Example], pad_id: int) -> "dict[str, torch.Tensor]":
+        """`input_ids`, `attention_mask` and `labels`, all (B, S)."""
+        import torch
+
+        rows = [example.rows[0].ids for example in examples]
+        return {
+            "input_ids": torch.from_numpy(pad_rows(rows, pad_id)),
+            "attention_mask": torch.from_numpy(pad_rows([np.ones(len(row)) for row in rows], 0)),
+            "labels": torch.from_numpy(pad_rows([example.targets for example in examples], -100)),
+        }
+
+    def loss(self, model: "torch.nn.Module", batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
+        """Summed cross-entropy of the tags over `items` tagged tokens."""
+        from torch.nn.functional import cross_entropy
+
+        labels = batch.pop("labels")
+        logits = model(**batch).logits  # (B, S, C)
+        return cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=-100) / items
+
+    def decode(
+        self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema
+    ) -> list[Document]:
+        """Join the owned tokens of all windows, then read the tags of the whole note once."""
+        marks = [units(document.text, t) for document, t in zip(documents, tokens, strict=True)]
+        nothing = np.zeros((0, schema.tag_count), np.float32)
+        joined = [
+            np.concatenate([nothing, *(logits[row.owned] for row, logits in note)])[mark]
+            for note, mark in zip(answers, marks, strict=True)
+        ]
+        decoded = decode_many(joined, schema)
+        found: list[Document] = []
+        for document, t, mark, logits, chosen in zip(documents, tokens, marks, joined, decoded, strict=True):
+            tags = np.full(len(t.ids), -100, dtype=np.int16)
+            tags[mark] = chosen
+            scores = np.zeros(len(t.ids), dtype=np.float32)
+            scores[mark] = confidence(logits, chosen)
+            spans: tuple[Span, ...] = tags_to_spans(document.text, t, mark, tags, schema, scores)
+            found.append(replace(document, spans=spans, labels=()))
+        return found
+
+    def evaluate(
+        self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int
+    ) -> "Report":
+        """Strict span scores of whole documents."""
+        from clinnlp.evaluation.score import evaluate
+
+        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner")

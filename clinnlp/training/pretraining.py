@@ -1,0 +1,103 @@
+"""Packed blocks as a training source, and the perplexity of a model on held-out ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from clinnlp.encode.packing import PackedBlocks, attention, pad_rows
+from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.objectives.base import Objective
+from clinnlp.training.loader import Draw, generator
+
+FIXED_EPOCH = 2**31  # the epoch number of held-out masks: no training epoch reaches it
+
+
+class BlockSource:
+    """Blocks corrupted by an objective: which tokens are hidden depends on (seed, epoch, block) alone."""
+
+    def __init__(self, blocks: PackedBlocks, objective: Objective, tokenizer: NoteTokenizer, seed: int) -> None:
+        self.blocks, self.objective, self.tokenizer, self.seed = blocks, objective, tokenizer, seed
+        self.lengths = blocks.lengths
+
+    def example(self, draw: Draw) -> dict[str, Any]:
+        """Block `draw.index` as it is seen in an epoch."""
+        random = generator(self.seed, draw.epoch, draw.index)
+        return self.objective.corrupt(self.blocks.block(draw.index), self.tokenizer, draw.progress, random)
+
+
+def collate_blocks(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Blocks as one batch (B, S): `input_ids`, `labels`, `pieces` (-1 is padding), `positions`."""
+    fill = {"input_ids": pad_id, "labels": -100, "pieces": -1, "positions": 0}
+    return {
+        name: torch.from_numpy(pad_rows([example[name] for example in examples], value)) for name, value in fill.items()
+    }
+
+
+def packed_loss(objective: Objective, packed: bool) -> Any:
+    """The objective's loss on batches of `collate_blocks`, the pieces of each row kept apart."""
+
+    def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
+        given = attention(model, batch.pop("pieces"), batch.pop("positions"), packed)
+        return objective.loss(model, {**batch, **given}, items)
+
+    return loss
+
+
+def can_pack(model: torch.nn.Module, tokenizer: NoteTokenizer, size: int) -> bool:
+    """Whether a packed row gives `model` the same logits as its pieces one by one, by trying it.
+
+    Architectures without position ids or with their own reading of a 4-D mask (DeBERTa) fail, and are
+    trained without packing.
+    """
+    random = np.random.default_rng(0)
+    lengths = [max(size // 2 - tokenizer.specials, 1), max(size // 4 - tokenizer.specials, 1)]
+    rows = [tokenizer.wrap(random.integers(0, tokenizer.vocab_size, length)) for length in lengths]
+    pieces = np.concatenate([np.full(len(row), number) for number, row in enumerate(rows)])
+    positions = np.concatenate([np.arange(len(row)) for row in rows])
+    device = next(model.parameters()).device
+
+    def tensor(array: Any) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(array, dtype=np.int64))[None].to(device)
+
+    model.eval()
+    with torch.inference_mode():
+        alone = [model(input_ids=tensor(row), attention_mask=torch.ones_like(tensor(row))).logits[0] for row in rows]
+        try:
+            given = attention(model, tensor(pieces), tensor(positions), packed=True)
+            together = model(input_ids=tensor(np.concatenate(rows)), **given).logits[0]
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+    return bool(torch.allclose(torch.cat(alone), together, atol=1e-3, rtol=1e-3))
+
+
+def set_dropout(model: torch.nn.Module, share: float) -> None:
+    """Set every dropout layer to `share`; the model's config keeps its own for fine-tuning."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+
+
+def masked_loss(
+    model: torch.nn.Module, source: BlockSource, packed: bool, batch: int, pad_id: int
+) -> tuple[float, int]:
+    """Mean loss of held-out masked tokens, and how many there are; the masks are the same at every call.
+
+    The masking rate is the objective's final one. exp(loss) is the masked-LM perplexity.
+    """
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    model.eval()
+    order = np.argsort(-source.lengths, kind="stable")
+    with torch.inference_mode():
+        for first in range(0, len(order), batch):
+            draws = [Draw(FIXED_EPOCH, int(index), 1.0) for index in order[first : first + batch]]
+            examples = collate_blocks([source.example(draw) for draw in draws], pad_id)
+            given = {name: tensor.to(device) for name, tensor in examples.items()}
+            targets = int((given["labels"] != -100).sum())
+            total += float(packed_loss(source.objective, packed)(model, given, 1))
+            count += targets
+    return total / max(count, 1), count
+
+

@@ -1,0 +1,53 @@
+"""The settings of a training loop, readable without loading torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clinnlp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long, how fast and in what portions a model is trained."""
+
+    epochs: float | None = None
+    """Passes over the training data; null takes the strategy's default."""
+    min_steps: int = 0
+    """Train at least this many optimizer steps, however few the epochs: small data sets need it."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps, whatever the epochs."""
+    batch: int = 16
+    """Rows (windows, packed blocks or notes) per forward pass."""
+    accumulate: int = 1
+    """Forward passes per optimizer step."""
+    learning_rate: float | None = None
+    """Peak learning rate; null takes the strategy's default."""
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    """Learning-rate curve after the warmup; wsd is warmup, stable, 1-sqrt decay."""
+    warmup: float = 0.1
+    """Share of all steps over which the rate rises to its peak."""
+    decay: float = 0.25
+    """Share of all steps over which wsd decays."""
+    weight_decay: float = 0.01
+    """AdamW weight decay, not applied to biases and norms."""
+    beta2: float = 0.999
+    """Second-moment decay of AdamW."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    evaluations: int | None = None
+    """Dev evaluations in the run; null makes one per epoch."""
+    patience: int = 4
+    """Stop after this many dev evaluations without a better score; 0 never stops early."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the matrix products; auto measures once whether bf16 is faster on this machine."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes the GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError("must be 1 or more", where=f"fit.{name}")
+        if self.epochs is not None and self.epochs <= 0:
+            raise ConfigError("must be more than 0", where="fit.epochs")
+        if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1):
+            raise ConfigError("must be a share between 0 and 1", where="fit.warmup or fit.decay")
