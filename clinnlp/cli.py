@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("clinnlp: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - whoever read our output has left
+        sys.stdout = Path(os.devnull).open("w")
         return 0
     except MemoryError:
         print("clinnlp: error[CLN-M6] out of memory. Next: lower fit.batch or batch_tokens.", file=sys.stderr)

@@ -10,6 +10,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
         raise ConfigError(f"expected settings (key: value), got {type(raw).__name__}", where=path or kind.__name__)
     fields = {_key(field): field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
-    flat = {key: _plugin(hints[f.name], raw.get(key), f.default_factory, key) for key, f in fields.items() if _is_flat(f)}
+    flat = {
+        key: _plugin(hints[f.name], raw.get(key), f.default_factory, key) for key, f in fields.items() if _is_flat(f)
+    }
     options = {option.name for plugin in flat.values() for option in dataclasses.fields(plugin)}
     for key in raw:
         if key not in fields and key not in options:
@@ -93,7 +96,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        value = yaml.load(path.read_bytes().decode("utf-8-sig"), Loader)  # noqa: S506 - a SafeLoader
+        value = yaml.load(path.read_bytes().decode("utf-8-sig"), Loader)
     except OSError as error:
         raise ConfigError(f"cannot read the config: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError as error:
@@ -140,10 +143,10 @@ def field_meanings(kind: type[Any]) -> dict[str, str]:
     for owner in reversed([base for base in kind.__mro__ if dataclasses.is_dataclass(base)]):
         body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
         lines = body.body if isinstance(body, ast.ClassDef) else []
-        for line, after in zip(lines, lines[1:], strict=False):
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(after, ast.Expr):
-                if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-                    found[line.target.id] = " ".join(after.value.value.split())
+        for line, after in pairwise(lines):
+            match line, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
     return found
 
 

@@ -66,7 +66,8 @@ def plans(split: str, rng: Random) -> list[Plan]:
 def make_split(split: str, seed: int, forbidden: set[str], seen: set[str]) -> list[dict[str, Any]]:
     """The records of a split; a text that was written before is written anew."""
     rng = Random(f"{seed}/{split}")
-    words, records, person = lexicon_of(split), [], FIRST_PATIENT[split]
+    words, person = lexicon_of(split), FIRST_PATIENT[split]
+    records: list[dict[str, Any]] = []
     queue = plans(split, rng)
     while queue:
         patient = make_patient(rng, person, words)

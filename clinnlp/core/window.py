@@ -1,6 +1,7 @@
 """Windows: model-sized index ranges over the tokens of a whole note, each token owned by exactly one."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from clinnlp.errors import ConfigError
 
@@ -36,7 +37,7 @@ def windows(tokens: int, size: int, overlap: int) -> list[Window]:
     starts = [0]
     while starts[-1] + size < tokens:
         starts.append(min(starts[-1] + size - overlap, tokens - size))
-    borders = [0, *((left + size + right) // 2 for left, right in zip(starts, starts[1:], strict=False)), tokens]
+    borders = [0, *((left + size + right) // 2 for left, right in pairwise(starts)), tokens]
     return [
         Window(first, min(first + size, tokens), own_first, own_last)
         for first, own_first, own_last in zip(starts, borders, borders[1:], strict=False)

@@ -71,9 +71,12 @@ class PackedBlocks:
 
     def block(self, index: int) -> Block:
         """Block `index`, built from the store."""
-        ids, pieces, positions, special = [], [], [], []
+        ids: list[NDArray[np.int64]] = []
+        pieces: list[NDArray[np.int64]] = []
+        positions: list[NDArray[np.int64]] = []
+        special: list[NDArray[np.bool_]] = []
         for number, (first, last) in enumerate(self.rows[index]):
-            body = self.store.ids[first:last]
+            body = self.store.ids[first:last].astype(np.int64)
             ids += [np.array(self.prefix, np.int64), body, np.array(self.suffix, np.int64)]
             length = len(self.prefix) + len(body) + len(self.suffix)
             pieces.append(np.full(length, number))
@@ -82,7 +85,7 @@ class PackedBlocks:
             framed[len(self.prefix) : length - len(self.suffix)] = False
             special.append(framed)
         return Block(
-            np.concatenate(ids).astype(np.int64),
+            np.concatenate(ids),
             np.concatenate(pieces),
             np.concatenate(positions),
             np.concatenate(special),

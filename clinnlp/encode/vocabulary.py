@@ -12,7 +12,7 @@ def train_wordpiece(texts: Iterable[str], size: int, folder: Path) -> None:
     Source: Schuster and Nakajima 2012; normalisation as in BERT (Devlin et al. 2019).
     """
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     trained = BertWordPieceTokenizer(lowercase=True)
     trained.train_from_iterator(
@@ -21,4 +21,4 @@ def train_wordpiece(texts: Iterable[str], size: int, folder: Path) -> None:
     vocabulary = sorted(trained.get_vocab().items(), key=lambda item: item[1])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece, _ in vocabulary), encoding="utf-8")
-    BertTokenizerFast(vocab=dict(vocabulary), do_lower_case=True, model_max_length=512).save_pretrained(folder)
+    BertTokenizer(vocab=dict(vocabulary), do_lower_case=True, model_max_length=512).save_pretrained(folder)

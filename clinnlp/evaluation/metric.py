@@ -21,7 +21,7 @@ Returns metrics.json's entity.strict: micro, macro, weighted, per_label, absent_
 """
 
 
-class SpanF1(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
+class SpanF1(evaluate.Metric):
     """Strict span F1; what it is given stays in memory, where evaluate would write it into its cache."""
 
     def __init__(self, keep_in_memory: bool = True) -> None:

@@ -26,6 +26,9 @@ class _Entry:
     surface: str | None
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def agrees(self, text: str) -> bool:
+        return self.surface is None or agrees(text, self.pieces, self.surface)
+
 
 @dataclass
 class Annotations:
@@ -46,38 +49,39 @@ class BadLine(Exception):
 
 def parse(text: str, annotations: str, count_mismatches: bool) -> Annotations:
     """Read the lines of a .ann file against its text. Raises BadLine."""
-    made, entries, others = Annotations(), dict[str, _Entry](), list[tuple[int, str]]()
+    entries, others, stray = _sort_lines(text, annotations)
+    wrong = [entry for entry in entries.values() if not entry.agrees(text)]
+    if not count_mismatches:
+        if stray:
+            raise BadLine(stray[0], f"no line of brat: it starts with none of T R E A M N # *; {HINT}")
+        if wrong:
+            raise BadLine(wrong[0].number, mismatch(text, wrong[0].pieces, wrong[0].surface or ""))
+    lines = [line for line in others if not _mark(line, entries)]
+    if lines:  # they speak of the spans by their ids
+        for entry in entries.values():
+            entry.attributes[ID] = entry.id
+    return Annotations([_span(entry) for entry in entries.values()], lines, len(wrong) + len(stray))
+
+
+def _sort_lines(text: str, annotations: str) -> tuple[dict[str, _Entry], list[str], list[int]]:
+    """The T lines by id, all other lines of brat, and the numbers of lines that are neither."""
+    entries, others, stray = dict[str, _Entry](), list[str](), list[int]()
     last: _Entry | None = None
     for number, raw in enumerate(annotations.split("\n"), 1):
         line = raw.removesuffix("\r")
         if KNOWN.match(line):
-            last = None
-            if line.startswith("T"):
-                last = _entry(line, number, len(text))
-                if last.id in entries:
-                    raise BadLine(number, "an annotation id that an earlier line has")
-                entries[last.id] = last
+            last = _entry(line, number, len(text)) if line.startswith("T") else None
+            if last is None:
+                others.append(line)
+            elif last.id in entries:
+                raise BadLine(number, "an annotation id that an earlier line has")
             else:
-                others.append((number, line))
-        elif last is not None and last.surface is not None and not agrees(text, last.pieces, last.surface):
-            last.surface += "\n" + line  # CHIA wrote the line ends inside surfaces as they were
+                entries[last.id] = last
+        elif last is not None and not last.agrees(text):
+            last.surface = f"{last.surface}\n{line}"  # CHIA wrote the line ends inside surfaces as they were
         elif line.strip():
-            if not count_mismatches:
-                raise BadLine(number, f"no line of brat: it starts with none of T R E A M N # *; {HINT}")
-            made.mismatches += 1
-    for entry in entries.values():
-        if entry.surface is not None and not agrees(text, entry.pieces, entry.surface):
-            if not count_mismatches:
-                raise BadLine(entry.number, mismatch(text, entry.pieces, entry.surface))
-            made.mismatches += 1
-    for _, line in others:
-        if not _mark(line, entries):
-            made.lines.append(line)
-    for entry in entries.values():
-        if made.lines:
-            entry.attributes[ID] = entry.id  # the other lines speak of it
-        made.spans.append(_span(entry))
-    return made
+            stray.append(number)
+    return entries, others, stray
 
 
 def _entry(line: str, number: int, length: int) -> _Entry:

@@ -62,10 +62,7 @@ def _tokens(document: Document, cuts: list[int]) -> Iterator[tuple[int, int, boo
     text = document.text
     if not text and document.meta.get("conll") != "sentence":
         return
-    if _is_joined(document):
-        held = list(_joined(text))
-    else:
-        held = [match.span() for match in WORD.finditer(text)]
+    held = list(_joined(text)) if _is_joined(document) else [match.span() for match in WORD.finditer(text)]
     pieces = list(_cut(held, cuts))
     for (start, end), following in zip(pieces, [*pieces[1:], None], strict=True):
         yield start, end, following is None or "\n" in text[end : following[0]]

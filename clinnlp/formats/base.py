@@ -61,7 +61,7 @@ def find_files(path: str | Path, format: Format) -> list[Path]:
     """
     name = str(path)
     if has_magic(name) and not Path(name).exists():
-        found = [Path(match) for match in glob(name, recursive=True) if Path(match).is_file()]
+        found = [Path(match) for match in glob(name, recursive=True) if Path(match).is_file()]  # noqa: PTH207 (takes absolute patterns)
     elif Path(name).is_dir():
         endings = tuple(ending + packed for ending in format.suffixes for packed in ("", ".gz"))
         found = [p for p in Path(name).rglob("*") if p.name.endswith(endings) and p.is_file()]

@@ -47,9 +47,7 @@ class ShardWriter:
         for name in ("spans", "documents"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
 
-    def write(
-        self, documents: Sequence[Document], statuses: Sequence[str], aside: Sequence[Quarantined] = ()
-    ) -> None:
+    def write(self, documents: Sequence[Document], statuses: Sequence[str], aside: Sequence[Quarantined] = ()) -> None:
         """Write one shard: the labeled documents, then a row for each record that was set aside."""
         spans = [
             {

@@ -1,6 +1,5 @@
 """A trained model as a function: text in, document out."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
@@ -22,8 +21,8 @@ class Predictor:
     @overload
     def __call__(self, texts: str) -> Document: ...
     @overload
-    def __call__(self, texts: Sequence[str]) -> list[Document]: ...
-    def __call__(self, texts: str | Sequence[str]) -> Document | list[Document]:
+    def __call__(self, texts: list[str]) -> list[Document]: ...
+    def __call__(self, texts: str | list[str]) -> Document | list[Document]:
         """Label one text or several. Raises DataError for a text that is not a valid Unicode string."""
         from clinnlp.labeling.predict import predict
 

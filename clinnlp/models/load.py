@@ -1,5 +1,6 @@
 """Base models with a head, and trained model folders, from disk into memory; never any code from them."""
 
+import importlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
 def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "torch.nn.Module":
     from peft import PeftModel
 
-    wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)  # type: ignore[arg-type]
+    wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
     saved = {name.split(".")[0] for name in wrapped.peft_config["default"].modules_to_save or []}
     if lost := [name for name in fresh if name.split(".")[0] not in saved and ".pooler." not in name]:
         raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
@@ -142,13 +143,11 @@ class _quiet:
     """Silence transformers' own report of fresh weights: we make our own."""
 
     def __enter__(self) -> None:
-        from transformers.utils import logging as library
-
+        library: Any = importlib.import_module("transformers.utils.logging")
         self.level = library.get_verbosity()
         library.set_verbosity_error()
         library.disable_progress_bar()
 
     def __exit__(self, *error: object) -> None:
-        from transformers.utils import logging as library
-
+        library: Any = importlib.import_module("transformers.utils.logging")
         library.set_verbosity(self.level)

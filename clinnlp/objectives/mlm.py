@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+ROUND = 64  # masked positions of a batch are filled up to a multiple of this
+
 
 @dataclass(frozen=True)
 class Mlm(Objective):
@@ -60,6 +62,8 @@ class Mlm(Objective):
         chosen = (draws[0] < rate) & ~block.special
         if not chosen.any():
             chosen[int(np.argmin(np.where(block.special, np.inf, draws[0])))] = True
+        if tokenizer.mask_id is None:
+            raise ConfigError("the tokenizer has no mask token", where="base", next="choose a base made for masked LM")
         ids = block.ids.copy()
         ids[chosen & (draws[1] < 0.8)] = tokenizer.mask_id
         swapped = np.flatnonzero(chosen & (draws[1] >= 0.8) & (draws[1] < 0.9))
@@ -69,9 +73,14 @@ class Mlm(Objective):
 
     def loss(self, model: "torch.nn.Module", batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
         """Summed cross-entropy over `items` masked tokens; `batch` holds input_ids, labels (B, S) and attention."""
+        import torch
         from torch.nn.functional import cross_entropy
 
         labels = batch.pop("labels").flatten()
         masked = (labels != -100).nonzero().squeeze(1)
+        # filled up to a round number with a position that has no label: few shapes, so that memory is reused
+        spare = (labels == -100).nonzero()[:1, 0].expand(-len(masked) % ROUND)
+        masked = torch.cat([masked, spare])
         logits = model(**batch, masked=masked).logits  # (masked, vocabulary)
-        return cross_entropy(logits.float(), labels[masked], reduction="sum") / items
+        total = cross_entropy(logits.float(), labels[masked], reduction="sum", ignore_index=-100)
+        return torch.div(total, items)

@@ -31,13 +31,13 @@ def run(settings: Demo) -> int:
     scores = _json(settings.out / "evaluate" / "metrics.json")["entity"]
     counts = _json(settings.out / "label" / "counts.json")
     strict = scores["strict"]["micro"]
-    interval = strict["f1_interval"]
+    low, high = strict["f1_interval"]["low"], strict["f1_interval"]["high"]
     print(
         f"trained   clinnlp-mini on {tuned['train notes']} synthetic notes with LoRA, after adapting it to notes "
         f"(perplexity {adapted['perplexity_before']:.1f} -> {adapted['perplexity_after']:.1f})"
     )
     print(
-        f"score     strict entity F1 {strict['f1']:.3f} (95 % interval {interval['low']:.3f} to {interval['high']:.3f}) "
+        f"score     strict entity F1 {strict['f1']:.3f} (95 % interval {low:.3f} to {high:.3f}) "
         f"on {scores['counts']['documents']} unseen notes with {scores['counts']['gold']} entities"
     )
     print(

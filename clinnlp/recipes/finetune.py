@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
-from clinnlp.core.run import Run, write_json
+from clinnlp.core.run import write_json
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
 from clinnlp.recipes._output import start_run, write_report

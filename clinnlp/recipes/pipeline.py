@@ -84,5 +84,5 @@ def _rooted(stage: Any, root: Path) -> Any:
     if isinstance(stage, pretrain.Pretrain):
         return replace(stage, root=root / stage.root)
     data: DataSettings = stage.data
-    paths = {name: str(root / path) for name in ("train", "dev", "test") if (path := getattr(data, name))}
-    return replace(stage, data=replace(data, **paths))
+    train, dev, test = (str(root / path) if path else None for path in (data.train, data.dev, data.test))
+    return replace(stage, data=replace(data, train=train, dev=dev, test=test))

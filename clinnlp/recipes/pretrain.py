@@ -111,7 +111,14 @@ def run(settings: Pretrain) -> int:
     from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit, plan_steps
-    from clinnlp.training.pretraining import BlockSource, can_pack, collate_blocks, masked_loss, packed_loss, set_dropout
+    from clinnlp.training.pretraining import (
+        BlockSource,
+        can_pack,
+        collate_blocks,
+        masked_loss,
+        packed_loss,
+        set_dropout,
+    )
 
     model, tokenizer = _model(settings, train, run)
     size = longest_row(model, settings.block)
@@ -148,7 +155,7 @@ def run(settings: Pretrain) -> int:
     facts = {
         "held_out": {"loss_before": before, "loss_after": after, "masked_tokens": targets,
                      "perplexity_before": math.exp(before), "perplexity_after": math.exp(after)},
-        "tokens": int(len(blocks.store.ids)), "rows": len(blocks), "row_size": size, "fill": fill, "packed": packed,
+        "tokens": len(blocks.store.ids), "rows": len(blocks), "row_size": size, "fill": fill, "packed": packed,
         "steps": fitted.steps, "train_seconds": round(fitted.seconds, 1),
         "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
     }  # fmt: skip

@@ -23,7 +23,7 @@ class Lora(Strategy):
 
     rank: int = 16
     """Rank of each update."""
-    alpha: float = 32.0
+    alpha: int = 32
     """Scale of the updates: they are multiplied by alpha / rank (alpha / sqrt(rank) with rank-stabilised LoRA)."""
     dropout: float = 0.05
     """Dropout on the adapter's input."""

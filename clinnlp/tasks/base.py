@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Row:
     """One window as the model reads it: `ids (S,)` with specials, `before` of which stand before the window."""
 
-    ids: NDArray[np.int64]
+    ids: NDArray[np.int32]
     window: Window
     before: int
 

@@ -65,11 +65,13 @@ class Ner(Task):
 
     def loss(self, model: "torch.nn.Module", batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
         """Summed cross-entropy of the tags over `items` tagged tokens."""
+        import torch
         from torch.nn.functional import cross_entropy
 
         labels = batch.pop("labels")
         logits = model(**batch).logits  # (B, S, C)
-        return cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=-100) / items
+        total = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=-100)
+        return torch.div(total, items)
 
     def decode(
         self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema

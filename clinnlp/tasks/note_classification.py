@@ -96,8 +96,10 @@ class NoteClassification(Task):
         empty = torch.zeros(len(labels), logits.shape[1], device=logits.device)
         pooled = empty.scatter_reduce(0, index, logits, how, include_self=False)
         if self.multi_label:
-            return binary_cross_entropy_with_logits(pooled, labels, reduction="sum") / items
-        return cross_entropy(pooled, labels, reduction="sum") / items
+            total = binary_cross_entropy_with_logits(pooled, labels, reduction="sum")
+        else:
+            total = cross_entropy(pooled, labels, reduction="sum")
+        return torch.div(total, items)
 
     def decode(
         self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema

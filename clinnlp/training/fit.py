@@ -117,8 +117,9 @@ class _Trainer(Trainer):
         self.loss_is_scaled_for_ga = True  # ours is a sum over all items of the optimizer step
 
     def get_train_dataloader(self) -> DataLoader[Any]:
+        dataset: Any = self.train_dataset
         loader = DataLoader(
-            self.train_dataset,
+            dataset,
             batch_sampler=self.batches,
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
@@ -129,16 +130,14 @@ class _Trainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        loss = self.compute_loss_func(model, dict(inputs), num_items_in_batch)
-        return loss * self.accelerator.num_processes
+        compute: Any = self.compute_loss_func
+        return compute(model, dict(inputs), num_items_in_batch) * self.accelerator.num_processes
 
 
 class _Watch(TrainerCallback):
     """Watches a run: loss and score over time, best weights, early stop."""
 
-    def __init__(
-        self, result: Fit, score: Callable[[], float] | None, every: int, patience: int, steps: int
-    ) -> None:
+    def __init__(self, result: Fit, score: Callable[[], float] | None, every: int, patience: int, steps: int) -> None:
         self.result, self.score, self.every, self.patience, self.steps = result, score, every, patience, steps
         self.best: dict[str, torch.Tensor] | None = None
         self.worse = 0
@@ -158,7 +157,9 @@ class _Watch(TrainerCallback):
                 kept="nothing of this run",
                 next="lower fit.learning_rate, or use fit.precision fp32",
             )
-        self.result.history.append(self._now(state) | {"loss": self.loss, "learning_rate": float(logs["learning_rate"])})
+        self.result.history.append(
+            self._now(state) | {"loss": self.loss, "learning_rate": float(logs["learning_rate"])}
+        )
         if self.score is None:
             self._say(state, f"loss {self.loss:.4f}")
 

@@ -1,7 +1,8 @@
 """The order of training examples, a pure function of seed and epoch, and the batches made from it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,8 @@ from torch.utils.data import Dataset, Sampler
 SORT_WINDOW = 50  # batches whose rows are sorted by length together: little padding, and still a random order
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Draw:
     """One example of one epoch: all that its randomness may depend on."""
 
     epoch: int

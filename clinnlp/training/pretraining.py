@@ -99,5 +99,3 @@ def masked_loss(
             total += float(packed_loss(source.objective, packed)(model, given, 1))
             count += targets
     return total / max(count, 1), count
-
-

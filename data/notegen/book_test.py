@@ -172,7 +172,7 @@ TRIAGE = (
     "Walk-in, {age}-year-old {male}: main problem {sx}, onset {time}.",
     "Self-presented after {n:2-5} days of {sx} and {sx}; took {for} {dose} at home.",
     "No {nosx} or {nosx} reported to triage nurse; <P|vomited> once en route.",
-    "Fell in the fall of last year as well and broke the <A|{side} wrist>.",
+    "Fell in the fall of last year as well and broke the <A|left wrist>.",
     "Slept in a cold car and woke with <P|stabbing pain> in the {anat:belly}.",
     "Treated with {rxac}, {dose} {route}, for {ac}, then {prn} {dose}.",
     "Bedside {proc:heart} unremarkable; {lab} came back at {val}.",

@@ -48,7 +48,7 @@ HISTORY = (
     "Patient is s/p a car accident {n:2-20} years ago with <P|chronic low back pain> treated with {prn}.",
 )
 EXAM = (
-    "VS: T {temp}, BP {bp}, HR {hr}, RR {rr}, O2 sat {sat}% on RA.",
+    "VS: T {temp} °F, BP {bp}, HR {hr}, RR {rr}, O2 sat {sat}% on RA (goal ≥ 92%).",
     "GEN: pleasant {man}, NAD, no {nosg:general}.",
     "Exam notable for {sg}.",
     "CHEST: good air movement, no {nosg:lung}.",

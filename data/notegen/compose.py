@@ -95,7 +95,8 @@ class Writer:
             heading = self.heading.replace("{upper}", title.upper()).replace("{plain}", title)
             self.plain(heading if section.mode == "prose" else heading.rstrip(" -") + "\n" * heading.endswith(" "))
         count = min(self.rng.randrange(section.low, section.high + 1), len(section.frames))
-        written, named = 0, set()
+        written = 0
+        named: set[str] = set()
         for frame in self.rng.sample(section.frames, count):
             pieces = self.pieces(frame, stop=section.mode == "prose")
             problems = {piece.text.casefold() for piece in pieces if piece.label == "PROBLEM"}

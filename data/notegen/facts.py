@@ -7,6 +7,7 @@ hypothetical, `ro..` uncertain. MEDICATION `home abx prn drip alg cls`; `for`: a
 `dose:home` of the drug that comes next. TEST `lab img proc cul`, ANATOMY `anat` (any), `site` (where findings lie).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -48,8 +49,8 @@ class Book:
     """All templates of one style: layouts and one-line notes by note type, and the days of long notes."""
 
     style: Style
-    layouts: dict[str, tuple[Section, ...]]
-    brief: dict[str, tuple[str, ...]]
+    layouts: Mapping[str, tuple[Section, ...]]
+    brief: Mapping[str, tuple[str, ...]]
     day: Section
     headings: tuple[str, ...]
     bullets: tuple[str, ...] = field(default=("- ", "* "))

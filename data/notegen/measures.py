@@ -2,7 +2,7 @@
 
 # tier | name | lowest | highest | digits after the point | unit
 LABS = """
-s|WBC|32|198|1|K/uL
+s|WBC|32|198|1|K/µL
 s|creatinine|6|38|1|mg/dL
 s|hemoglobin|68|161|1|g/dL
 s|troponin|1|240|2|ng/mL
@@ -110,6 +110,6 @@ b|belly|RUQ, L flank, suprapubic area, left groin
 LAB_GROUPS = """
 electrolyte|potassium, magnesium
 red|hemoglobin, Hct, Hgb
-kidney|creatinine, BUN, Cr, eGFR
+kidney|creatinine, BUN, Cr
 inflammation|WBC, lactate, white count, procalcitonin, CRP, ESR
 """

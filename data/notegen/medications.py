@@ -58,7 +58,7 @@ b|home|neurological|tab|25/100 mg;25/250 mg|Sinemet
 s|home|-|tab|20 mg;40 mg|omeprazole
 a|home|-|tab|20 mg;40 mg|pantoprazole, Protonix@pantoprazole, famotidine
 b|home|-|tab|20 mg;40 mg|esomeprazole, Nexium@esomeprazole, Prilosec@omeprazole
-s|home|-|tab|50 mcg;75 mcg;100 mcg|levothyroxine
+s|home|-|tab|50 mcg;75 µg;100 mcg|levothyroxine
 b|home|-|tab|88 mcg;112 µg|Synthroid@levothyroxine
 s|home|-|tab|1 mg;2.5 mg;5 mg|warfarin
 a|home|-|tab|2 mg;5 mg;7.5 mg|Coumadin@warfarin

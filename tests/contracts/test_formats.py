@@ -110,7 +110,7 @@ def test_gz_is_read_and_written(name: str, tmp_path: Path) -> None:
     assert packed.read_bytes()[:2] == b"\x1f\x8b"
     assert [d.id for d in read(packed, name)] == ["a1", "a2", "a3"]
     packed.write_bytes(packed.read_bytes()[:-12])
-    with pytest.raises(StorageError, match="not a whole .gz file"):
+    with pytest.raises(StorageError, match=r"not a whole \.gz file"):
         list(read(packed, name))
 
 

@@ -27,9 +27,7 @@ def pair(tmp_path: Path, text: bytes, ann: bytes | None, reader: Brat | None = N
     return record
 
 
-@pytest.mark.parametrize(
-    ("scope", "refused", "spans", "odd"), [("with", 3, 48870, 3), ("without", 3, 44616, 3)]
-)
+@pytest.mark.parametrize(("scope", "refused", "spans", "odd"), [("with", 3, 48870, 4), ("without", 3, 44616, 3)])
 def test_chia(scope: str, refused: int, spans: int, odd: int, shared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(corpus(shared, "chia") / f"chia_{scope}_scope.zip") as packed:
         packed.extractall(tmp_path / "in")
@@ -55,7 +53,8 @@ def test_chia(scope: str, refused: int, spans: int, odd: int, shared: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "documents", "spans"), [("meddocan", 1000, 22795), ("maccrobat2020", 200, 25189), ("ncbi_disease/standoff", 793, 6892)]  # fmt: skip
+    ("name", "documents", "spans"),
+    [("meddocan", 1000, 22795), ("maccrobat2020", 200, 25189), ("ncbi_disease/standoff", 793, 6892)],
 )
 def test_corpora_that_verify_in_full(name: str, documents: int, spans: int, shared: Path) -> None:
     found = Counter[str]()
@@ -76,8 +75,8 @@ TEXT = b"Fever, \xe2\x82\xac5 and cough\r\nright arm"
     ("ann", "where", "reason"),
     [
         (b"T1\tX 0 5\tFevr\n", "n.ann line 1", "the surface is not what stands at the offsets: check the line ends"),
-        (b"T1\tX 0 5\tFever\nT2\tX 15 20\tcough\n", "n.ann line 2", "the offsets count UTF-8 bytes"),
-        (b"T1\tX 0 99\tFever", "n.ann line 1", "a span ends outside the text of 29 characters"),
+        (b"T1\tX 0 5\tFever\nT2\tX 16 21\tcough\n", "n.ann line 2", "the offsets count UTF-8 bytes"),
+        (b"T1\tX 0 99\tFever", "n.ann line 1", "a span ends outside the text of 30 characters"),
         (b"T1\tX 5 5\t", "n.ann line 1", "a span is empty or reversed"),
         (b"T1\tX 0 3;2 5\tFev ver", "n.ann line 1", "the fragments of a span overlap"),
         (b"T1\tX zero\tFever", "n.ann line 1", "no label with start and end"),
@@ -87,7 +86,7 @@ TEXT = b"Fever, \xe2\x82\xac5 and cough\r\nright arm"
     ],
 )
 def test_bad_lines(ann: bytes, where: str, reason: str, tmp_path: Path) -> None:
-    record = pair(tmp_path, TEXT.replace(b"\xe2\x82\xac", b"\xe2\x82\xac" if b"UTF" not in ann else b"E"), ann)
+    record = pair(tmp_path, TEXT, ann)
     assert isinstance(record, Quarantined)
     assert record.where == where
     assert reason in record.reason
@@ -96,14 +95,14 @@ def test_bad_lines(ann: bytes, where: str, reason: str, tmp_path: Path) -> None:
 
 def test_spans_attributes_and_other_lines(tmp_path: Path) -> None:
     ann = (
-        "T1\tProblem 0 5\tFever\r\nT7\tSite 24 29;20 23\tt arm rig\nA1\tNegation T1\nA2\tCertainty T1 not sure\n"
+        "T1\tProblem 0 5\tFever\r\nT7\tSite 27 30;21 24\tarm rig\nA1\tNegation T1\nA2\tCertainty T1 not sure\n"
         "R1\tAt Arg1:T1 Arg2:T7\n*\tOR T1 T7\n#1\tAnnotatorNotes T1\tsee T9\nE1\tProblem:T1 \nA3\tNegation E1\n"
     )
     document = pair(tmp_path, TEXT, ann.encode())
     assert isinstance(document, Document)
     assert document.spans == (
         Span(0, 5, "Problem", attributes={"Negation": True, "Certainty": "not sure", "brat_id": "T1"}),
-        Span(20, 29, "Site", attributes={"brat_id": "T7"}, fragments=((20, 23), (24, 29))),
+        Span(21, 30, "Site", attributes={"brat_id": "T7"}, fragments=((21, 24), (27, 30))),
     )
     assert len(document.meta["brat"]) == 5
     assert write([document], tmp_path / "out", "brat")["brat_lines_dropped"] == 0

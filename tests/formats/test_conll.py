@@ -43,12 +43,13 @@ def test_real_files_against_their_counts_and_seqeval(file: str, shared: Path, tm
     assert sum(d.meta.get("illegal_tags", 0) for d in documents) == wrong
     get_entities = pytest.importorskip("seqeval.metrics.sequence_labeling").get_entities
     tags = [
-        [line.rpartition("\t")[2] for line in block]
-        for block in sentence_lines(path.read_bytes().decode().split("\n"))
+        [line.rpartition("\t")[2] for line in block] for block in sentence_lines(path.read_bytes().decode().split("\n"))
     ]
     theirs = [[(label, first, last) for label, first, last in get_entities(s)] for s in tags]
     ours = [[(label, a, b - 1) for a, b, label in entities([parse_tag(t) for t in s])] for s in tags]
     assert ours == theirs
+    if path.stat().st_size > 500_000:  # one large file more would only take time
+        return
     out = tmp_path / "back.conll"
     counts = write(documents, out, "conll")
     assert counts["spans_not_representable"] == 0
@@ -152,5 +153,5 @@ def test_schemes_are_written(scheme: str, tmp_path: Path) -> None:
     write([document], path, Conll(scheme=scheme))
     (back,) = read(path, Conll(scheme=scheme))
     assert (back.spans, back.meta) == (document.spans, {"conll": "document"})
-    with pytest.raises(ConfigError, match="conll.scheme: 'BIO' is not one of auto, IOB1"):
+    with pytest.raises(ConfigError, match=r"conll\.scheme: 'BIO' is not one of auto, IOB1"):
         list(read(path, Conll(scheme="BIO")))

@@ -32,7 +32,18 @@ def test_line_ends_nul_bom_and_long_cells(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_set_aside(tmp_path: Path) -> None:
-    rows = [b"id,text", b"1,good", b'2,"two', b'lines",more', b"3,caf\xe9", b'4,"ab"c', b"5,good", b"6", b'7,"open', b"x"]
+    rows = [
+        b"id,text",
+        b"1,good",
+        b'2,"two',
+        b'lines",more',
+        b"3,caf\xe9",
+        b'4,"ab"c',
+        b"5,good",
+        b"6",
+        b'7,"open',
+        b"x",
+    ]
     records = list(read_records(written(tmp_path, b"\n".join(rows)), "csv"))
     assert [r.id for r in records if isinstance(r, Document)] == ["1", "5"]
     assert [(r.where, r.reason) for r in records if isinstance(r, Quarantined)] == [
@@ -123,7 +134,7 @@ def test_parquet_refuses_wrong_types_and_sets_rows_aside(tmp_path: Path) -> None
         list(read(table(tmp_path, {"text": ["a"], "id": [1.0]}), "parquet"))
     with pytest.raises(DataError, match="there is no column 'note'; the columns are 'text'"):
         list(read(table(tmp_path, {"text": ["a"]}), Parquet(text_field="note")))
-    torn = pa.Array.from_buffers(pa.string(), 2, pa.array(["ab", "cd"]).buffers()[:2] + [pa.py_buffer(b"a\xe9cd")])
+    torn = pa.Array.from_buffers(pa.string(), 2, [*pa.array(["ab", "cd"]).buffers()[:2], pa.py_buffer(b"a\xe9cd")])
     records = list(read_records(table(tmp_path, {"text": torn}), "parquet"))
     assert records[0] == Quarantined("n.parquet row 1", "column 'text' is not valid UTF-8 at its byte 1")
     assert records[1].text == "cd"

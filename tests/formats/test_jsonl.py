@@ -32,8 +32,14 @@ BAD = {
     "null id": (b'{"id": null, "text": "Qvortrup"}', "field 'id' is null"),
     "outside": (b'{"text": "Qvortrup", "spans": [{"start": 0, "end": 9, "label": "X"}]}', "outside the text of 8"),
     "reversed": (b'{"text": "Qvortrup", "spans": [{"start": 3, "end": 3, "label": "X"}]}', "span 1 is empty or"),
-    "surface": (b'{"text": "Qvortrup", "spans": [{"start": 0, "end": 3, "label": "X", "text": "Qvo "}]}', "text of span 1"),
-    "offset": (b'{"text": "Qvortrup", "spans": [{"start": "0", "end": 3, "label": "X"}]}', "an offset of span 1 is str"),
+    "surface": (
+        b'{"text": "Qvortrup", "spans": [{"start": 0, "end": 3, "label": "X", "text": "Qvo "}]}',
+        "text of span 1",
+    ),
+    "offset": (
+        b'{"text": "Qvortrup", "spans": [{"start": "0", "end": 3, "label": "X"}]}',
+        "an offset of span 1 is str",
+    ),
     "label": (b'{"text": "Qvortrup", "spans": [{"start": 0, "end": 3}]}', "the label of span 1 is null"),
     "spans": (b'{"text": "Qvortrup", "spans": "X"}', "field 'spans' is str, not a list"),
     "fragments": (
@@ -94,7 +100,15 @@ def test_fields_options_and_other_fields(tmp_path: Path) -> None:
 
 def test_span_fields(tmp_path: Path) -> None:
     path = tmp_path / "n.jsonl"
-    span = {"start": 0, "end": 8, "label": "L", "text": "ab ef", "fragments": [[6, 8], [0, 2]], "score": 0.5, "by": "me"}
+    span = {
+        "start": 0,
+        "end": 8,
+        "label": "L",
+        "text": "ab ef",
+        "fragments": [[6, 8], [0, 2]],
+        "score": 0.5,
+        "by": "me",
+    }
     path.write_text(json.dumps({"text": "ab cd ef", "spans": [span], "labels": None, "group": ""}))
     (document,) = read(path, "jsonl")
     assert document.spans == (Span(0, 8, "L", 0.5, {"by": "me"}, ((0, 2), (6, 8))),)

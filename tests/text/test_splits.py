@@ -58,7 +58,7 @@ def test_hash_seed_of_the_process_does_not_matter() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(DataError, match="would be empty: 10 documents form 1 groups. Next: give more documents"):
+    with pytest.raises(DataError, match=r"would be empty: 10 documents form 1 groups\. Next: give more documents"):
         split(notes(10, 1))
     with pytest.raises(DataError, match="would be empty: 0 documents"):
         split([])
