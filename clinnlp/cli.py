@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clinnlp import config, plugins
+from clinnlp.core.run import abandon
 from clinnlp.errors import ClinnlpError, UsageError
 from clinnlp.version import VERSION
 
@@ -72,7 +73,12 @@ def _command(words: list[str]) -> int:
         return 0
     settings = config.build(kind, read_settings(kind, rest))
     _prepare_process()
-    return int(recipe.run(settings))
+    try:
+        return int(recipe.run(settings))
+    except ClinnlpError as error:
+        kept = abandon()
+        error.kept = error.kept or kept
+        raise
 
 
 def verbs() -> list[str]:

@@ -45,7 +45,7 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
             own = {f.name for f in dataclasses.fields(flat[key])} - set(fields)
             values[field.name] = build(flat[key], {name: raw[name] for name in own if name in raw}, path)
         elif key in raw:
-            values[field.name] = _value(hints[field.name], raw[key], where)
+            values[field.name] = _value(hints[field.name], raw[key], where, field.default_factory)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError("this setting is required", where=where, next=f"give --{where} or {key}: in the config")
     return kind(**values)
@@ -110,12 +110,25 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`: mappings are merged key by key, anything else is replaced."""
+    """`over` laid over `base`: mappings are merged key by key, anything else is replaced.
+
+    The bare name of a plug-in is short for `{name: NAME}`, so `--task ner --task.window 256` work in any order;
+    another name brings its own options.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(old, Mapping) and isinstance(value, str) and old.get("name", value) == value:
+            value = {"name": value}
+        elif isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both and _same_plugin(old, value) else value
     return merged
+
+
+def _same_plugin(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "name" not in old or new.get("name", old["name"]) == old["name"]
 
 
 def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:
@@ -150,7 +163,7 @@ def field_meanings(kind: type[Any]) -> dict[str, str]:
     return found
 
 
-def _value(hint: Any, raw: Any, path: str) -> Any:
+def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         if raw in (None, "null") and type(None) in typing.get_args(hint):
             return None
@@ -163,7 +176,8 @@ def _value(hint: Any, raw: Any, path: str) -> Any:
         return tuple(_value(typing.get_args(hint)[0], item, f"{path}[{index}]") for index, item in enumerate(raw))
     if hasattr(hint, "kind"):
         options = dict(raw) if isinstance(raw, Mapping) else {}
-        plugin = _plugin(hint, options.pop("name", None) if isinstance(raw, Mapping) else raw, MISSING, path)
+        # options without a name are those of the default plug-in: --strategy.rank 8
+        plugin = _plugin(hint, options.pop("name", None), default, path) if options else _plugin(hint, raw, MISSING, path)
         return build(plugin, options, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, raw, path)

@@ -15,6 +15,7 @@ from clinnlp.errors import InUseError, StorageError
 from clinnlp.version import VERSION
 
 MANIFEST = "manifest.json"
+SETTINGS = "settings.yaml"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "pyarrow")
 
 
@@ -50,6 +51,9 @@ class Manifest:
         }
 
 
+_open: list["Run"] = []  # runs of this process that are not finished
+
+
 class Run:
     """A new output folder (0700) and the manifest in it; nothing else ever writes there.
 
@@ -71,6 +75,7 @@ class Run:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
+        _open.append(self)
         self.save()
 
     def save(self) -> None:
@@ -82,6 +87,26 @@ class Run:
         self.manifest.facts |= {**(facts or {}), "seconds": round(time.perf_counter() - self.start, 1)}
         self.manifest.status = "done"
         self.save()
+        _open.remove(self)
+
+
+def abandon() -> str:
+    """Close the runs that a failed command leaves open; returns what was kept, in words.
+
+    A run that has made nothing yet is removed, so that the corrected command may write to the same folder.
+    """
+    kept = ""
+    while _open:
+        run = _open.pop()
+        if {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS}:
+            for name in (MANIFEST, SETTINGS):
+                (run.folder / name).unlink(missing_ok=True)
+            run.folder.rmdir()
+        else:
+            run.manifest.status = "failed"
+            run.save()
+            kept = f"{run.folder}, marked as failed"
+    return kept or "nothing was written"
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

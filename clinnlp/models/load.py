@@ -132,8 +132,8 @@ def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "
     from peft import PeftModel
 
     wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-    saved = {name.split(".")[0] for name in wrapped.peft_config["default"].modules_to_save or []}
-    if lost := [name for name in fresh if name.split(".")[0] not in saved and ".pooler." not in name]:
+    saved = set(wrapped.peft_config["default"].modules_to_save or [])
+    if lost := [name for name in fresh if not saved & set(name.split("."))]:
         raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
     merged: torch.nn.Module = wrapped.merge_and_unload()
     return merged

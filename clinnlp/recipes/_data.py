@@ -132,7 +132,7 @@ def _check_leaks(parts: dict[str, list[Document]]) -> None:
                 raise DataError(
                     f"{len(groups)} groups (patients) are in both {first} and {second}",
                     where=f"data.{second}",
-                    next="split by group, or ask for a split with --data.test_share",
+                    next=f"split by group, or ask for a split with --data.{second}_share",
                 )
             texts = {d.text for d in parts[first]} & {d.text for d in parts[second]}
             if texts:

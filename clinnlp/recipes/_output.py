@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp import config
-from clinnlp.core.run import Manifest, Run, write_json
+from clinnlp.core.run import SETTINGS, Manifest, Run, write_json
 
 if TYPE_CHECKING:
     from clinnlp.core.report import Report
@@ -18,7 +18,7 @@ def start_run(verb: str, settings: Any, out: Path, seed: int | None) -> Run:
     values = config.plain(settings)
     run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed))
     text = f"# clinnlp {verb} settings.yaml\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (out / "settings.yaml").write_text(text, encoding="utf-8")
+    (out / SETTINGS).write_text(text, encoding="utf-8")
     return run
 
 

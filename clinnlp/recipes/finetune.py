@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,6 @@ def run(settings: Finetune) -> int:
 
 def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
     """The base model with a head for the task, and everything that goes with it."""
-    from dataclasses import replace
-
     from transformers import set_seed
 
     from clinnlp.models.folder import Card
@@ -114,10 +112,11 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
 
 def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit, dict[str, Any]]":
     """Train in place; returns what the loop did and the alignment ledger of each split."""
-    from clinnlp.training.fit import fit, plan_steps
+    from clinnlp.training.fit import fit
     from clinnlp.training.supervised import ExampleSource
 
-    task, tokenizer, fitting = trained.task, trained.tokenizer, settings.fit
+    task, tokenizer = trained.task, trained.tokenizer
+    fitting = replace(settings.fit, epochs=settings.fit.epochs or settings.strategy.default_epochs)
     examples, alignment = task.examples(splits.train, tokenizer, trained.schema)
     log.info("train: %d notes, %d examples", len(splits.train), len(examples))
     if alignment.total:
@@ -141,8 +140,7 @@ def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit
 
     fitted = fit(
         trained.model, ExampleSource(examples), lambda batch: task.collate(batch, tokenizer.pad_id or 0), task.loss,
-        groups, fitting, plan_steps(len(examples), fitting, settings.strategy.default_epochs), settings.seed,
-        dev_score if splits.dev else None,
+        groups, fitting, settings.seed, dev_score if splits.dev else None,
     )  # fmt: skip
     trained.model = settings.strategy.finish(trained.model)
     return fitted, {"train": alignment.as_dict()}
@@ -150,8 +148,6 @@ def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit
 
 def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:
     """Save the model folder; returns the largest difference of logits in a fresh process."""
-    from dataclasses import replace
-
     import torch
 
     from clinnlp.models.verify import verify_folder

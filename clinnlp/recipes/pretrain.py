@@ -19,6 +19,7 @@ from clinnlp.training.settings import FitSettings
 
 if TYPE_CHECKING:
     from clinnlp.encode.tokens import NoteTokenizer
+    from clinnlp.training.pretraining import BlockSource
 
 log = logging.getLogger("clinnlp")
 
@@ -108,30 +109,16 @@ def run(settings: Pretrain) -> int:
     train, held_out = _read(settings, run)
 
     # 2. model and tokenizer, and the notes as packed blocks
-    from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit, plan_steps
-    from clinnlp.training.pretraining import (
-        BlockSource,
-        can_pack,
-        collate_blocks,
-        masked_loss,
-        packed_loss,
-        set_dropout,
-    )
+    from clinnlp.training.pretraining import can_pack, collate_blocks, masked_loss, packed_loss, set_dropout
 
     model, tokenizer = _model(settings, train, run)
     size = longest_row(model, settings.block)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
-    sources = [
-        BlockSource(
-            PackedBlocks(TokenStore.of(tokenizer.encode_many(texts)), tokenizer, size, packed),
-            settings.objective, tokenizer, settings.seed,
-        )
-        for texts in (train, held_out)
-    ]  # fmt: skip
+    sources = [_source(settings, texts, tokenizer, size, packed) for texts in (train, held_out)]
     blocks = sources[0].blocks
     fill = float(blocks.lengths.sum() / (len(blocks) * size))
     log.info("%d tokens in %d rows of %d (%.0f %% full)", len(blocks.store.ids), len(blocks), size, 100 * fill)
@@ -142,16 +129,15 @@ def run(settings: Pretrain) -> int:
     pad = tokenizer.pad_id or 0
     before, targets = masked_loss(model, sources[1], packed, settings.fit.batch, pad)
     log.info("held-out perplexity before: %.2f (%d masked tokens)", math.exp(before), targets)
-    steps = plan_steps(len(blocks), settings.fit, 1)
     fitted = fit(
         model, sources[0], lambda examples: collate_blocks(examples, pad), packed_loss(settings.objective, packed),
-        _groups(model, settings.fit), settings.fit, steps, settings.seed,
+        _groups(model, settings.fit), settings.fit, settings.seed,
     )  # fmt: skip
     after, _ = masked_loss(model, sources[1], packed, settings.fit.batch, pad)
     log.info("held-out perplexity after: %.2f", math.exp(after))
 
     # 4. save
-    seen = int(blocks.lengths.sum()) * fitted.steps * settings.fit.batch * settings.fit.accumulate // len(blocks)
+    seen = int(blocks.lengths.sum()) * fitted.steps / plan_steps(len(blocks), settings.fit)[1]
     facts = {
         "held_out": {"loss_before": before, "loss_after": after, "masked_tokens": targets,
                      "perplexity_before": math.exp(before), "perplexity_after": math.exp(after)},
@@ -225,6 +211,16 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
         pad_token_id=tokenizer.pad_id,
     )  # fmt: skip
     return BertForMaskedLM(shape), tokenizer
+
+
+def _source(
+    settings: Pretrain, texts: list[str], tokenizer: "NoteTokenizer", size: int, packed: bool
+) -> "BlockSource":
+    from clinnlp.encode.packing import PackedBlocks, TokenStore
+    from clinnlp.training.pretraining import BlockSource
+
+    blocks = PackedBlocks(TokenStore.of(tokenizer.encode_many(texts)), tokenizer, size, packed)
+    return BlockSource(blocks, settings.objective, tokenizer, settings.seed)
 
 
 def _groups(model: Any, settings: FitSettings) -> list[dict[str, Any]]:

@@ -31,13 +31,18 @@ class Strategy:
 
 
 def head_names(model: "torch.nn.Module") -> list[str]:
-    """The children of a transformers task model that stand on top of its encoder and have weights."""
+    """The children of a transformers task model that stand on top of its encoder and have weights, its pooler too.
+
+    A masked-LM base has no pooler: BERT's is then as fresh as the classifier on top of it, and must be saved with it.
+    """
     inner: Any = model
-    return [
+    on_top = [
         name
         for name, child in inner.named_children()
         if child is not inner.base_model and any(True for _ in child.parameters())
     ]
+    pooler = getattr(inner.base_model, "pooler", None)
+    return [*on_top, "pooler"] if pooler is not None and "pooler" not in on_top else on_top
 
 
 def parameter_groups(

@@ -49,7 +49,7 @@ class Lora(Strategy):
             use_rslora=self.rank >= 32 if self.rslora is None else self.rslora,
             # no task type: peft would look for the head itself, and fail for token classification
             target_modules="all-linear",
-            exclude_modules=rf"^({'|'.join(heads)})(\..*)?$|.*pooler.*" if heads else None,
+            exclude_modules=rf"^(.*\.)?({'|'.join(heads)})(\..*)?$" if heads else None,
             modules_to_save=heads,
         )
         wrapped: torch.nn.Module = get_peft_model(inner, config)

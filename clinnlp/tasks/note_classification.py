@@ -11,7 +11,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.packing import pad_rows
 from clinnlp.encode.tags import Alignment
 from clinnlp.encode.tokens import NoteTokenizer, Tokens
-from clinnlp.errors import IntegrityError
+from clinnlp.errors import DataError, IntegrityError
 from clinnlp.tasks.base import Answers, Example, Task
 
 if TYPE_CHECKING:
@@ -41,10 +41,16 @@ class NoteClassification(Task):
     """Most windows of one note in a training step, spread evenly; labeling always reads all of them."""
 
     def resolve(self, documents: Iterable[Document]) -> "NoteClassification":
-        """Decide between multi-class and multi-label."""
-        if self.multi_label is not None:
-            return self
-        return replace(self, multi_label=any(len(document.labels) != 1 for document in documents))
+        """Decide between multi-class and multi-label. Raises DataError if multi-class is asked for and cannot be."""
+        notes = list(documents)
+        others = sum(len(document.labels) != 1 for document in notes)
+        if self.multi_label is False and others:
+            raise DataError(
+                f"{others} of {len(notes)} notes have not exactly one label",
+                where="data.train",
+                next="correct them, or --task.multi_label true",
+            )
+        return self if self.multi_label is not None else replace(self, multi_label=others > 0)
 
     def gold_labels(self, document: Document) -> Iterable[str]:
         return document.labels

@@ -37,11 +37,11 @@ class Fit:
     best_step: int | None = None
 
 
-def plan_steps(examples: int, settings: FitSettings, default_epochs: float) -> int:
-    """The optimizer steps of a run: its epochs, at least `min_steps`, at most `max_steps`."""
+def plan_steps(examples: int, settings: FitSettings) -> tuple[int, int]:
+    """The optimizer steps of a run, and of one epoch: its epochs, at least `min_steps`, at most `max_steps`."""
     per_epoch = math.ceil(math.ceil(examples / settings.batch) / settings.accumulate)
-    steps = max(math.ceil(per_epoch * (settings.epochs or default_epochs)), settings.min_steps, 1)
-    return min(steps, settings.max_steps) if settings.max_steps else steps
+    steps = max(math.ceil(per_epoch * (settings.epochs or 1)), settings.min_steps, 1)
+    return min(steps, settings.max_steps or steps), per_epoch
 
 
 def fit(
@@ -51,11 +51,10 @@ def fit(
     loss: Loss,
     groups: list[dict[str, Any]],
     settings: FitSettings,
-    steps: int,
     seed: int,
     score: Callable[[], float] | None = None,
 ) -> Fit:  # fmt: skip
-    """Train `model` in place for `steps` optimizer steps and leave it with its best weights.
+    """Train `model` in place and leave it with its best weights.
 
     `groups` are AdamW parameter groups with their peak rates. With `score` (higher is better) the model is
     scored `settings.evaluations` times, the best weights are kept, and training stops after
@@ -64,34 +63,16 @@ def fit(
     set_seed(seed)
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
-    per_epoch = math.ceil(math.ceil(len(source.lengths) / settings.batch) / settings.accumulate)
+    steps, per_epoch = plan_steps(len(source.lengths), settings)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     schedule = LambdaLR(optimizer, curve(settings.schedule, steps, settings.warmup, settings.decay))
     result = Fit(steps, 0.0, device, precision)
     every = max(steps // settings.evaluations, 1) if settings.evaluations else per_epoch
     watch = _Watch(result, score, min(every, steps), settings.patience, steps)
     with tempfile.TemporaryDirectory() as unused:  # Trainer wants a folder; nothing is written there
-        arguments = TrainingArguments(
-            output_dir=unused,
-            max_steps=steps,
-            per_device_train_batch_size=settings.batch,
-            gradient_accumulation_steps=settings.accumulate,
-            max_grad_norm=settings.clip,
-            bf16=precision == "bf16",
-            use_cpu=device == "cpu",
-            seed=seed,
-            save_strategy="no",
-            eval_strategy="no",
-            report_to="none",
-            logging_steps=max(min(every, steps // 20), 1),
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=device == "cuda",
-        )
         trainer = _Trainer(
             model=model,
-            args=arguments,
+            args=_arguments(unused, settings, result, seed, max(min(every, steps // 20), 1)),
             train_dataset=Examples(source),
             data_collator=collate,
             optimizers=(optimizer, schedule),
@@ -106,6 +87,27 @@ def fit(
     watch.restore(model)
     model.eval()
     return result
+
+
+def _arguments(folder: str, settings: FitSettings, plan: Fit, seed: int, log_every: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
+        max_steps=plan.steps,
+        per_device_train_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulate,
+        max_grad_norm=settings.clip,
+        bf16=plan.precision == "bf16",
+        use_cpu=plan.device == "cpu",
+        seed=seed,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        logging_steps=log_every,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=plan.device == "cuda",
+    )
 
 
 class _Trainer(Trainer):

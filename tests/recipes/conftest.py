@@ -1,0 +1,53 @@
+"""Notes and models that the tests of recipes share; each model is trained once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.command import FAST, clinnlp, notes, write_jsonl
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train, dev and test notes."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name, count in (("train", 40), ("dev", 10), ("test", 12)):
+        write_jsonl(folder / f"{name}.jsonl", notes(count, name))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train(tiny: Callable[[str], Path], corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Fine-tune a tiny model on the corpus; returns the run's folder."""
+
+    def run(kind: str, *words: object) -> Path:
+        out = tmp_path_factory.mktemp("runs") / "run"
+        data = [word for name in ("train", "dev", "test") for word in (f"--data.{name}", corpus / f"{name}.jsonl")]
+        given = ("--base", tiny(kind), *data, *FAST, "--fit.evaluations", 2, "--seed", 1, "--out", out)
+        assert clinnlp("finetune", *given, *words) == 0
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ner_run(train: Train) -> Path:
+    """An entity model: LoRA on a tiny BERT."""
+    return train("bert", "--strategy", "lora", "--fit.learning_rate", 2e-2, "--fit.epochs", 12, "--task.window", 24)
+
+
+@pytest.fixture(scope="session")
+def type_run(train: Train) -> Path:
+    """A multi-class note model: all weights of a tiny RoBERTa."""
+    words = ("--task", "note_classification", "--strategy", "full", "--data.labels_field", "note_type")
+    return train("roberta", *words, "--fit.learning_rate", 5e-3, "--fit.epochs", 6)
+
+
+@pytest.fixture(scope="session")
+def labels_run(train: Train) -> Path:
+    """A multi-label note model: LoRA on a tiny BERT, whose pooler is as fresh as its head."""
+    words = ("--task", "note_classification", "--strategy", "lora")
+    return train("bert", *words, "--fit.learning_rate", 1e-2, "--fit.epochs", 8)

@@ -1,0 +1,134 @@
+"""Packing keeps notes apart, or says that it cannot; perplexity is measured on the same masks every time."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from clinnlp.encode.packing import PackedBlocks, TokenStore, attention, best_fit
+from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.objectives.mlm import Mlm
+from clinnlp.training.fit import fit
+from clinnlp.training.loader import Draw
+from clinnlp.training.pretraining import BlockSource, can_pack, collate_blocks, masked_loss, packed_loss, set_dropout
+from clinnlp.training.settings import FitSettings
+from tests.tiny import TOKENIZER_OF, sentences
+
+Tiny = Callable[[str], Path]
+PACKING = {"bert": True, "roberta": True, "electra": True, "modernbert": True, "deberta_v2": False}
+
+
+def load(tiny: Tiny, kind: str) -> tuple[Any, NoteTokenizer]:
+    return AutoModelForMaskedLM.from_pretrained(tiny(kind)).eval(), NoteTokenizer.load(tiny(kind))
+
+
+def source(tokenizer: NoteTokenizer, texts: list[str], packed: bool, size: int = 64) -> BlockSource:
+    store = TokenStore.of(tokenizer.encode_many(texts))
+    return BlockSource(PackedBlocks(store, tokenizer, size, packed), Mlm(), tokenizer, 1)
+
+
+def test_every_architecture_is_judged() -> None:
+    assert PACKING.keys() == TOKENIZER_OF.keys()
+
+
+@pytest.mark.parametrize("kind", PACKING)
+def test_can_pack_tells_the_architectures_apart(kind: str, tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, kind)
+    assert can_pack(model, tokenizer, 64) is PACKING[kind]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, able in PACKING.items() if able])
+def test_packed_logits_equal_those_of_the_pieces_alone(kind: str, tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, kind)
+    store = TokenStore.of(tokenizer.encode_many(sentences(4) + ["fever"]))
+    packed, alone = PackedBlocks(store, tokenizer, 100), PackedBlocks(store, tokenizer, 100, pack=False)
+    assert len(packed) < len(alone) == 5
+    wanted = {}
+    with torch.inference_mode():
+        for index in range(len(alone)):
+            block = alone.block(index)
+            wanted[tuple(block.ids.tolist())] = model(input_ids=torch.from_numpy(block.ids)[None]).logits[0]
+        for index in range(len(packed)):
+            block = packed.block(index)
+            ids, pieces, positions = (torch.from_numpy(a)[None] for a in (block.ids, block.pieces, block.positions))
+            logits = model(input_ids=ids, **attention(model, pieces, positions, packed=True)).logits[0]
+            for number in range(int(block.pieces.max()) + 1):
+                mine = block.pieces == number
+                expected = wanted.pop(tuple(block.ids[mine].tolist()))
+                assert torch.allclose(logits[torch.from_numpy(mine)], expected, atol=1e-5)
+    assert not wanted
+
+
+def test_a_piece_changes_nothing_in_its_neighbours(tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, "bert")
+    block = PackedBlocks(TokenStore.of(tokenizer.encode_many(["fever and cough", "pain"])), tokenizer, 64).block(0)
+    ids, pieces, positions = (torch.from_numpy(a)[None] for a in (block.ids, block.pieces, block.positions))
+    given = attention(model, pieces, positions, packed=True)
+    other = ids.clone()
+    other[pieces == 1] = tokenizer.mask_id
+    with torch.inference_mode():
+        before, after = model(input_ids=ids, **given).logits, model(input_ids=other, **given).logits
+    assert torch.equal(before[pieces == 0], after[pieces == 0])
+    assert not torch.allclose(before[pieces == 1], after[pieces == 1])
+
+
+def test_every_token_of_the_corpus_is_in_the_blocks_once(tiny: Tiny) -> None:
+    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
+    texts = [*sentences(7), " ".join(sentences(30)), "", "fever"]
+    notes = tokenizer.encode_many(texts)
+    blocks = PackedBlocks(TokenStore.of(notes), tokenizer, 40)
+    inner = [blocks.block(i).ids[~blocks.block(i).special] for i in range(len(blocks))]
+    assert sorted(np.concatenate(inner)) == sorted(np.concatenate([note.ids for note in notes]))
+    assert blocks.lengths.max() <= 40
+    assert [len(blocks.block(i).ids) for i in range(len(blocks))] == blocks.lengths.tolist()
+
+
+def test_best_fit_by_hand() -> None:
+    assert best_fit([6, 4, 3, 3, 7], 10) == [[4, 2], [0, 1], [3]]
+    assert best_fit([], 10) == []
+
+
+def test_perplexity_has_fixed_masks(tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, "bert")
+    blocks = source(tokenizer, sentences(20), packed=True)
+    blocks.objective.prepare(model)
+    first, targets = masked_loss(model, blocks, True, 3, tokenizer.pad_id)
+    again, same = masked_loss(model, blocks, True, 8, tokenizer.pad_id)
+    assert targets == same > 20
+    assert first == pytest.approx(again, abs=1e-5)
+    assert math.exp(first) == pytest.approx(tokenizer.vocab_size, rel=0.1)  # a random model guesses evenly
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta_v2"])
+def test_training_lowers_the_held_out_loss_packed_or_not(kind: str, tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, kind)
+    packed = PACKING[kind]
+    train, held_out = source(tokenizer, sentences(60), packed), source(tokenizer, sentences(80)[60:], packed)
+    train.objective.prepare(model)
+    set_dropout(model, 0.0)
+    before, _ = masked_loss(model, held_out, packed, 8, tokenizer.pad_id)
+    settings = FitSettings(min_steps=20, max_steps=20, batch=8, learning_rate=3e-3, warmup=0.0, precision="fp32", device="cpu")
+    groups = [{"params": list(model.parameters()), "lr": 3e-3}]
+
+    def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
+        return collate_blocks(rows, tokenizer.pad_id)
+
+    fitted = fit(model, train, collate, packed_loss(train.objective, packed), groups, settings, 1)
+    after, _ = masked_loss(model, held_out, packed, 8, tokenizer.pad_id)
+    assert fitted.steps == 20
+    assert after < before - 0.3
+
+
+def test_collate_pads_with_what_no_loss_reads(tiny: Tiny) -> None:
+    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
+    blocks = source(tokenizer, ["fever", "chest pain and fever"], packed=False)
+    batch = collate_blocks([blocks.example(Draw(0, index, 0.0)) for index in (0, 1)], 0)
+    short = len(blocks.blocks.block(0).ids)
+    assert batch["input_ids"].shape == batch["labels"].shape
+    assert (batch["labels"][0, short:] == -100).all()
+    assert (batch["pieces"][0, short:] == -1).all()
