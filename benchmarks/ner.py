@@ -9,12 +9,13 @@ cells goes to benchmarks/results/ner-CORPUS.json.
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import cells
 
 CORPORA = {"ncbi": "mtl_bio/NCBI-disease-IOB", "bc5cdr": "mtl_bio/BC5CDR-IOB"}
 # the learning rates and lengths were chosen on dev, for a base of this size
@@ -35,14 +36,14 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     args = parser.parse_args()
-    cells = {}
+    done = {}
     for seed in args.seeds:
         for arm in args.arms:
             folder = args.out / f"ner-{args.corpus}-{arm}-{seed}"
             if not (folder / "metrics.json").exists():
                 subprocess.run(command(args, arm, seed, folder), check=True)
-            cells[f"{arm} {seed}"] = cell(folder)
-    write(args.corpus, cells)
+            done[f"{arm} {seed}"] = cell(folder)
+    write(args.corpus, done)
 
 
 def command(args: argparse.Namespace, arm: str, seed: int, folder: Path) -> list[str]:
@@ -73,17 +74,12 @@ def cell(folder: Path) -> dict[str, Any]:
     return {**scores, "train_seconds": seconds, "dev": dev}
 
 
-def write(corpus: str, cells: dict[str, dict[str, Any]]) -> None:
+def write(corpus: str, cells_of: dict[str, dict[str, Any]]) -> None:
     arms: dict[str, Any] = {}
-    for arm in sorted({name.split()[0] for name in cells}):
-        f1 = [values["f1"] for name, values in cells.items() if name.split()[0] == arm]
+    for arm in sorted({name.split()[0] for name in cells_of}):
+        f1 = [values["f1"] for name, values in cells_of.items() if name.split()[0] == arm]
         arms[arm] = {"mean_f1": statistics.mean(f1), "sd": statistics.stdev(f1) if len(f1) > 1 else None}
-    path = Path(__file__).parent / "results" / f"ner-{corpus}.json"
-    machine = f"{platform.processor() or platform.machine()}, CPU, fp32"
-    result = {"command": " ".join(["python", *sys.argv]), "machine": machine, "arms": arms, "cells": cells}
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    for arm, values in arms.items():
-        print(f"{arm:<8} strict F1 {values['mean_f1']:.4f}  sd {values['sd']}")
+    cells.write(f"ner-{corpus}", {"settings": ARMS, "arms": arms, "cells": cells_of})
 
 
 if __name__ == "__main__":

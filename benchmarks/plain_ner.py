@@ -68,7 +68,7 @@ def main() -> None:
     args = parser.parse_args()
     set_seed(args.seed)
     data = {name: list(read(getattr(args, name), "conll")) for name in ("train", "dev", "test")}
-    labels = ["O"] + sorted({t for d in data["train"] for t in words_and_tags(d)[2]} - {"O"})
+    labels = ["O", *sorted({t for d in data["train"] for t in words_and_tags(d)[2]} - {"O"})]
     tokenizer = AutoTokenizer.from_pretrained(args.base, add_prefix_space=True)
 
     def encode(document: Document) -> dict:

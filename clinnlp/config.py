@@ -46,7 +46,9 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
             values[field.name] = build(flat[key], {name: raw[name] for name in own if name in raw}, path)
         elif key in raw:
             values[field.name] = _value(hints[field.name], raw[key], where, field.default_factory)
-        elif field.default is MISSING and field.default_factory is MISSING:
+    for key, field in fields.items():  # last: a mistyped key explains a missing one
+        if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
+            where = _join(path, key)
             raise ConfigError("this setting is required", where=where, next=f"give --{where} or {key}: in the config")
     return kind(**values)
 
@@ -177,7 +179,9 @@ def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
     if hasattr(hint, "kind"):
         options = dict(raw) if isinstance(raw, Mapping) else {}
         # options without a name are those of the default plug-in: --strategy.rank 8
-        plugin = _plugin(hint, options.pop("name", None), default, path) if options else _plugin(hint, raw, MISSING, path)
+        plugin = (
+            _plugin(hint, options.pop("name", None), default, path) if options else _plugin(hint, raw, MISSING, path)
+        )
         return build(plugin, options, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, raw, path)
@@ -201,7 +205,10 @@ def _plugin(hint: Any, name: Any, default: Any, path: str = "") -> type[Any]:
     if not isinstance(name, str):
         known = ", ".join(plugins.names(hint.kind))
         raise ConfigError("needs a name", where=path, next=f"choose one of {known}")
-    return plugins.find(hint.kind, name)
+    try:
+        return plugins.find(hint.kind, name)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=path, next=error.next) from None
 
 
 def _unknown(path: str, key: str, valid: list[str]) -> ConfigError:

@@ -75,17 +75,24 @@ def test_a_list_that_is_none() -> None:
     [
         (["finetun"], "clinnlp: error[CLN-U2] 'finetun': unknown verb. Next: Did you mean 'finetune'?"),
         (["--seed", "1"], "clinnlp: error[CLN-U2] --seed: a verb comes first. Next: clinnlp VERB"),
-        (["finetune", "--fit.epoch", "3"], "clinnlp: error[CLN-C2] fit.epoch: unknown key. Next: Did you mean 'epochs'?"),
-        (["finetune"], "clinnlp: error[CLN-C2] base: this setting is required. Next: give --base or base: in the config."),
-        (["label", "absent.yaml"], "clinnlp: error[CLN-C2] absent.yaml: cannot read the config: No such file or directory."),
+        (
+            ["finetune", "--fit.epoch", "3"],
+            "clinnlp: error[CLN-C2] fit.epoch: unknown key. Next: Did you mean 'epochs'?",
+        ),
+        (
+            ["finetune"],
+            "clinnlp: error[CLN-C2] base: this setting is required. Next: give --base or base: in the config.",
+        ),
+        (
+            ["label", "absent.yaml"],
+            "clinnlp: error[CLN-C2] absent.yaml: cannot read the config: No such file or directory.",
+        ),
         (["evaluate", "--out", "x"], "clinnlp: error[CLN-C2] give either model or predictions. Next: --model DIR or"),
         (["pipeline", "--out", "x"], "clinnlp: error[CLN-C2] no stage is given."),
         (["list", "zzz"], "clinnlp: error[CLN-U2] 'zzz' is neither a kind nor a plug-in."),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_2(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_usage_errors_are_one_line_and_exit_2(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith(told)
@@ -102,7 +109,9 @@ def test_a_fault_of_ours_shows_no_text(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.delenv("CLINNLP_DEBUG", raising=False)
     assert cli.main(["doctor"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("clinnlp: error[CLN-E1] unexpected ValueError: a fault of clinnlp. Next: set CLINNLP_DEBUG=1")
+    assert told.startswith(
+        "clinnlp: error[CLN-E1] unexpected ValueError: a fault of clinnlp. Next: set CLINNLP_DEBUG=1"
+    )
     assert "Qvortrup" not in told
     monkeypatch.setenv("CLINNLP_DEBUG", "1")
     with pytest.raises(ValueError, match="Qvortrup"):

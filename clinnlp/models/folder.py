@@ -41,6 +41,24 @@ class Card:
             "revision": self.revision,
         }
         (folder / CARD).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(self.readme(), encoding="utf-8")
+
+    def readme(self) -> str:
+        """A short model card with Hub metadata; what is not known says `not provided`."""
+        name = type(self.task).__name__
+        pipeline = (
+            "token-classification" if self.task.model_class.endswith("TokenClassification") else "text-classification"
+        )
+        return "\n".join([
+            "---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [clinnlp, clinical]", "---", "",
+            f"# {name}, made by clinnlp {VERSION}", "",
+            f"- Labels: {', '.join(f'`{label}`' for label in self.schema.labels)}",
+            f"- Base model: `{Path(self.base).name}`, weights sha256 `{self.base_sha256}`",
+            f"- Windows: {self.task.window} tokens, {self.task.overlap} shared",
+            "- Training data, licence, intended use: not provided",
+            "- Scores: see `metrics.json` and `report.html` of the run", "",
+            "`clinnlp.load(FOLDER)` reads whole notes; transformers and peft load the folder as it is.", "",
+        ])  # fmt: skip
 
     @classmethod
     def read(cls, folder: Path) -> "Card":

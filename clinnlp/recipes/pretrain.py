@@ -213,9 +213,7 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
     return BertForMaskedLM(shape), tokenizer
 
 
-def _source(
-    settings: Pretrain, texts: list[str], tokenizer: "NoteTokenizer", size: int, packed: bool
-) -> "BlockSource":
+def _source(settings: Pretrain, texts: list[str], tokenizer: "NoteTokenizer", size: int, packed: bool) -> "BlockSource":
     from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.training.pretraining import BlockSource
 

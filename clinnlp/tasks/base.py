@@ -71,7 +71,11 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.window < 8 or not 0 <= self.overlap < self.window - 4:
-            raise ConfigError("window must be at least 8 tokens and overlap shorter than it", where="task.window")
+            raise ConfigError(
+                f"a window of {self.window} tokens cannot overlap by {self.overlap}",
+                where="task.window",
+                next="choose a window of 8 or more, and a --task.overlap under window - 4",
+            )
 
     def gold_labels(self, document: Document) -> Iterable[str]:
         """The labels of a document that this task predicts, as often as they occur."""

@@ -46,7 +46,9 @@ def trained(strategy: Strategy, tiny: Tiny, kind: str, task: str) -> Any:
     optimizer = torch.optim.SGD([w for w in model.parameters() if w.requires_grad], lr=0.5)
     for _ in range(2):  # the first step of LoRA moves only B, which begins at zero
         logits = model(input_ids=rows(tiny, kind)).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, -2), torch.zeros(logits.flatten(0, -2).shape[0]).long()).backward()
+        torch.nn.functional.cross_entropy(
+            logits.flatten(0, -2), torch.zeros(logits.flatten(0, -2).shape[0]).long()
+        ).backward()
         optimizer.step()
         optimizer.zero_grad()
     return model.eval()
@@ -85,9 +87,7 @@ def test_plugin_is_a_frozen_documented_dataclass(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("kind", "task"), CASES)
-def test_what_is_saved_answers_as_what_was_trained(
-    name: str, kind: str, task: str, tiny: Tiny, tmp_path: Path
-) -> None:
+def test_what_is_saved_answers_as_what_was_trained(name: str, kind: str, task: str, tiny: Tiny, tmp_path: Path) -> None:
     strategy = plugins.find("strategies", name)()
     base = weights_sha256(tiny(kind))
     before = answers(fresh(tiny, kind, task), tiny, kind)

@@ -80,7 +80,7 @@ def test_plugin_is_a_frozen_documented_dataclass(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_window_that_cannot_advance_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"task\.window: window must be at least 8 tokens and overlap shorter"):
+    with pytest.raises(ConfigError, match=r"task\.window: a window of 64 tokens cannot overlap by 63"):
         plugins.find("tasks", name)(window=64, overlap=63)
 
 
@@ -98,7 +98,7 @@ def test_steps_lower_the_loss(name: str, kind: str, tiny: Tiny) -> None:
     model = model_for(task, schema, tiny(kind)).eval()
     examples, _ = task.examples(documents(), tokenizer, schema)
     batch = task.collate(examples, tokenizer.pad_id)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     losses = []
     for _ in range(3):
         loss = task.loss(model, dict(batch), items(batch))
@@ -283,7 +283,9 @@ def test_training_pools_as_labeling_does(tiny: Tiny) -> None:
         with torch.no_grad():
             loss = task.loss(model, task.collate(examples, tokenizer.pad_id), 1).item()
             rows = examples[0].rows
-            logits = [model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0].numpy() for row in rows]
+            logits = [
+                model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0].numpy() for row in rows
+            ]
         assert len(rows) > 1
         answers = list(zip(rows, logits, strict=True))
         (found,) = task.decode(documents()[:1], [tokenizer.encode(LONG)], [answers], schema)

@@ -30,7 +30,9 @@ def test_signatures_are_short_and_open(path: Path) -> None:
         given = function.args
         names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs) if a.arg not in ("self", "cls")]
         assert len(names) <= 8, f"{function.name} takes {len(names)} arguments"
-        is_hook = path.as_posix().endswith(tuple(HOOKS)) and (function.name.startswith("on_") or function.name[0] == "_")
+        is_hook = path.as_posix().endswith(tuple(HOOKS)) and (
+            function.name.startswith("on_") or function.name[0] == "_"
+        )
         if not is_hook:
             assert given.kwarg is None, f"{function.name} takes **{given.kwarg.arg}"
         for default in (*given.defaults, *given.kw_defaults):

@@ -36,7 +36,19 @@ def train(tiny: Callable[[str], Path], corpus: Path, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def ner_run(train: Train) -> Path:
     """An entity model: LoRA on a tiny BERT."""
-    return train("bert", "--strategy", "lora", "--fit.learning_rate", 2e-2, "--fit.epochs", 12, "--task.window", 24)
+    return train(
+        "bert",
+        "--strategy",
+        "lora",
+        "--fit.learning_rate",
+        2e-2,
+        "--fit.epochs",
+        12,
+        "--task.window",
+        24,
+        "--task.overlap",
+        8,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -50,4 +62,4 @@ def type_run(train: Train) -> Path:
 def labels_run(train: Train) -> Path:
     """A multi-label note model: LoRA on a tiny BERT, whose pooler is as fresh as its head."""
     words = ("--task", "note_classification", "--strategy", "lora")
-    return train("bert", *words, "--fit.learning_rate", 1e-2, "--fit.epochs", 8)
+    return train("bert", *words, "--fit.learning_rate", 1e-2, "--fit.epochs", 20)

@@ -12,7 +12,7 @@ def test_by_model_and_by_predictions(
     kind: str, corpus: Path, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = request.getfixturevalue(kind)
-    gold = ["--data.test", corpus / "test.jsonl"]
+    gold = ["--data.test", corpus / "test.jsonl", "--seed", 1]
     gold += ["--data.labels_field", "note_type"] if kind == "type_run" else []
     assert clinnlp("evaluate", "--model", run / "model", *gold, "--out", tmp_path / "a") == 0
     assert (tmp_path / "a" / "report.txt").read_text(encoding="utf-8") in capsys.readouterr().out
@@ -27,7 +27,9 @@ def test_by_model_and_by_predictions(
 
 def test_gold_against_itself_is_perfect(tmp_path: Path, corpus: Path) -> None:
     path = corpus / "test.jsonl"
-    assert clinnlp("evaluate", "--predictions", path, "--data.test", path, "--task", "ner", "--out", tmp_path / "o") == 0
+    assert (
+        clinnlp("evaluate", "--predictions", path, "--data.test", path, "--task", "ner", "--out", tmp_path / "o") == 0
+    )
     micro = read_json(tmp_path / "o" / "metrics.json")["entity"]["strict"]["micro"]
     assert (micro["tp"], micro["fp"], micro["fn"], micro["f1"]) == (24, 0, 0, 1.0)
 

@@ -22,7 +22,13 @@ def test_a_run_leaves_what_the_design_says(ner_run: Path) -> None:
         "alignment.json", "training.json",
     }  # fmt: skip
     model = {path.name for path in (ner_run / "model").iterdir()}
-    assert {"config.json", "adapter_config.json", "adapter_model.safetensors", "clinnlp.json", "tokenizer.json"} <= model
+    assert {
+        "config.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "clinnlp.json",
+        "tokenizer.json",
+    } <= model
     assert stat.S_IMODE(ner_run.stat().st_mode) == 0o700
     private = [path for path in ner_run.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077]
     assert private == []

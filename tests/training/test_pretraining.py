@@ -112,7 +112,9 @@ def test_training_lowers_the_held_out_loss_packed_or_not(kind: str, tiny: Tiny) 
     train.objective.prepare(model)
     set_dropout(model, 0.0)
     before, _ = masked_loss(model, held_out, packed, 8, tokenizer.pad_id)
-    settings = FitSettings(min_steps=20, max_steps=20, batch=8, learning_rate=3e-3, warmup=0.0, precision="fp32", device="cpu")
+    settings = FitSettings(
+        min_steps=20, max_steps=20, batch=8, learning_rate=3e-3, warmup=0.0, precision="fp32", device="cpu"
+    )
     groups = [{"params": list(model.parameters()), "lr": 3e-3}]
 
     def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
