@@ -45,9 +45,11 @@ def ours(base: str, texts: list[str], size: int, batch: int, steps: int) -> floa
     objective.prepare(model)
     set_dropout(model, 0.0)
     source = BlockSource(blocks, objective, tokenizer, seed=1)
-    settings = FitSettings(batch=batch, max_steps=steps, schedule="constant", device="cpu", precision="fp32")
+    settings = FitSettings(
+        batch=batch, min_steps=steps, max_steps=steps, schedule="constant", device="cpu", precision="fp32"
+    )
     groups = parameter_groups(model, [], 1e-4, 1e-4, 0.01)
-    done = fit(model, source, lambda e: collate_blocks(e, 0), packed_loss(objective, True), groups, settings, steps, 1)
+    done = fit(model, source, lambda e: collate_blocks(e, 0), packed_loss(objective, True), groups, settings, 1)
     return batch * steps * float(blocks.lengths.mean()) / done.seconds
 
 

@@ -124,13 +124,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = {"name": value}
         elif isinstance(old, str) and isinstance(value, Mapping):
             old = {"name": old}
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both and _same_plugin(old, value) else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            another = "name" in old and value.get("name", old["name"]) != old["name"]
+            value = value if another else merge(old, value)
+        merged[key] = value
     return merged
-
-
-def _same_plugin(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return "name" not in old or new.get("name", old["name"]) == old["name"]
 
 
 def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:

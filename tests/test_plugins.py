@@ -31,7 +31,8 @@ def test_an_unknown_name_gets_the_nearest_or_all() -> None:
 
 
 def test_names_import_no_plugin() -> None:
-    program = "import sys; from clinnlp import plugins; plugins.names('formats'); print('clinnlp.formats.brat' in sys.modules)"
+    look = "print('clinnlp.formats.brat' in sys.modules)"
+    program = f"import sys; from clinnlp import plugins; plugins.names('formats'); {look}"
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
     )

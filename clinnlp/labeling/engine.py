@@ -59,8 +59,8 @@ def label_records(
     seen: set[str] = set()
     with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
         for shard in chunks(records, shard_documents):
+            good, bad = _sort_out(shard, counts.input, seen, max_characters)
             counts.input += len(shard)
-            good, bad = _sort_out(shard, seen, max_characters)
             found, failed = _label(trained, good, batch_tokens)
             writer.write(found, [LABELED if d.text.strip() else EMPTY for d in found], bad + failed)
             _count(counts, found, bad + failed)
@@ -76,17 +76,19 @@ def label_records(
 
 
 def _sort_out(
-    shard: list[Document | Quarantined], seen: set[str], max_characters: int
+    shard: list[Document | Quarantined], before: int, seen: set[str], max_characters: int
 ) -> tuple[list[Document], list[Quarantined]]:
+    """The documents of a shard that can be labeled, and the records that cannot; `before` records came earlier."""
     good: list[Document] = []
     bad: list[Quarantined] = []
-    for record in shard:
+    for number, record in enumerate(shard, before + 1):
+        where = f"note {number} of the input"
         if isinstance(record, Quarantined):
             bad.append(record)
         elif len(record.text) > max_characters:
-            bad.append(Quarantined("a note", f"longer than {max_characters} characters", record.id))
+            bad.append(Quarantined(where, f"longer than {max_characters} characters", record.id))
         elif record.id in seen:
-            bad.append(Quarantined("a note", "its id occurred before", record.id))
+            bad.append(Quarantined(where, "its id occurred before", record.id))
         else:
             seen.add(record.id)
             good.append(record)

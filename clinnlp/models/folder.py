@@ -83,6 +83,16 @@ class Card:
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a valid card ({type(error).__name__})", where=str(path)) from None
 
+    def check_head(self, folder: Path) -> None:
+        """Raises IntegrityError if config.json names the outputs of the head otherwise, or in another order."""
+        names = _json(folder / "config.json").get("id2label")
+        if isinstance(names, dict) and names != {str(i): name for i, name in enumerate(self.task.outputs(self.schema))}:
+            raise IntegrityError(
+                f"the labels of {CARD} are not those of the model's head",
+                where=str(folder),
+                next="copy the model folder of the run again",
+            )
+
     def with_base(self, base: str | None) -> "Card":
         """The card with another place of the same base model. Raises ChangedError if its weights differ."""
         card = replace(self, base=base) if base else self

@@ -55,6 +55,7 @@ class Base:
                     local_files_only=not self.download,
                     use_safetensors=True,
                     trust_remote_code=False,
+                    dtype="float32",  # a half-precision checkpoint would be trained, slowly, in half precision
                     output_loading_info=True,
                     **(head or {}),
                 )
@@ -113,6 +114,8 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
         raise ConfigError("no such model folder", where=str(folder), next="check --model")
     card = Card.read(folder)
     check_folder(folder)
+    if (folder / "config.json").is_file():
+        card.check_head(folder)
     tokenizer = NoteTokenizer.load(str(folder), offline=True)
     adapter = (folder / "adapter_config.json").is_file()
     if adapter:

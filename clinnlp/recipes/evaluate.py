@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from clinnlp.core.document import Document
 from clinnlp.core.schema import LabelSchema
-from clinnlp.errors import ConfigError
+from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, write_quarantine
@@ -72,7 +72,7 @@ def run(settings: Evaluate) -> int:
     run.finish(facts)
     print((run.folder / "report.txt").read_text(encoding="utf-8"))
     log.info("report: %s", run.folder / "report.html")
-    return 0
+    return QUARANTINED if quarantined else 0
 
 
 def _with_model(settings: Evaluate, gold: list[Document]) -> tuple[list[Document], LabelSchema, Any]:

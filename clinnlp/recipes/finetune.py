@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import write_json
+from clinnlp.errors import QUARANTINED, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
 from clinnlp.recipes._output import start_run, write_report
@@ -87,7 +88,7 @@ def run(settings: Finetune) -> int:
     write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
     run.finish(facts)
     log.info("saved %s", run.folder / "model")
-    return 0
+    return QUARANTINED if splits.quarantined else 0
 
 
 def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
@@ -119,6 +120,12 @@ def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit
     fitting = replace(settings.fit, epochs=settings.fit.epochs or settings.strategy.default_epochs)
     examples, alignment = task.examples(splits.train, tokenizer, trained.schema)
     log.info("train: %d notes, %d examples", len(splits.train), len(examples))
+    if not examples:
+        raise DataError(
+            f"none of the {len(splits.train)} notes holds a token to learn from",
+            where="data.train",
+            next="check the path, the format and the text field",
+        )
     if alignment.total:
         log.info("%s", alignment.table())
     heads = head_names(trained.model)

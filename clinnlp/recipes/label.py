@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clinnlp.core.run import write_json
-from clinnlp.errors import QUARANTINED
-from clinnlp.formats.base import Format, find_files, read_records
+from clinnlp.errors import QUARANTINED, DataError
+from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import data_sha256
 from clinnlp.recipes._output import start_run
@@ -41,7 +41,8 @@ def run(settings: Label) -> int:
     """Do the labeling; returns the exit status: 3 if documents were set aside."""
     # 1. check the input before the model is loaded
     run = start_run("label", settings, settings.out, None)
-    find_files(settings.notes, settings.format)
+    if next(read_records(settings.notes, settings.format), None) is None:
+        raise DataError("no documents", where=settings.notes, next="check the path and the format")
 
     # 2. the model
     from clinnlp.labeling.engine import label_records

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import ConfigError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.objectives.base import Objective
@@ -148,7 +148,7 @@ def run(settings: Pretrain) -> int:
     _save(settings, run, model, tokenizer, {"format_version": 1, "pretraining": {**facts, "history": fitted.history}})
     run.finish(facts)
     log.info("saved %s", run.folder / "model")
-    return 0
+    return QUARANTINED if run.manifest.facts["notes"]["quarantined"] else 0
 
 
 def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
@@ -172,6 +172,9 @@ def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
             empty += not record.text.strip()
             if record.text.strip():
                 distinct.setdefault(record.text, record)
+    if not distinct:
+        where = ", ".join(str(settings.root / corpus.notes) for corpus in corpora)
+        raise DataError("no documents with text", where=where, next="check the path and the format")
     parts = split(list(distinct.values()), {"train": 1 - settings.held_out, "held_out": settings.held_out}, seed=13)
     counts = {
         "notes": notes, "empty": empty, "repeated": notes - empty - len(distinct), "quarantined": len(quarantined),
@@ -202,7 +205,7 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
             log.warning("the base has no language-model head: it gets a fresh one (%d new weights)", len(fresh))
         return model, tokenizer
     new = settings.scratch
-    train_wordpiece(texts, new.vocabulary, run.folder / "model")
+    train_wordpiece(texts, new.vocabulary, new.positions, run.folder / "model")
     tokenizer = NoteTokenizer.load(run.folder / "model")
     log.info("trained a vocabulary of %d entries; starting from random weights", tokenizer.vocab_size)
     shape = BertConfig(

@@ -44,10 +44,11 @@ class FitSettings:
     """Where to train; auto takes the GPU if there is one."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "accumulate"):
-            if getattr(self, name) < 1:
+        for name in ("batch", "accumulate", "max_steps", "evaluations"):
+            if (count := getattr(self, name)) is not None and count < 1:
                 raise ConfigError("must be 1 or more", where=f"fit.{name}")
-        if self.epochs is not None and self.epochs <= 0:
-            raise ConfigError("must be more than 0", where="fit.epochs")
+        for name in ("epochs", "learning_rate"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ConfigError("must be more than 0", where=f"fit.{name}")
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1):
             raise ConfigError("must be a share between 0 and 1", where="fit.warmup or fit.decay")

@@ -175,7 +175,7 @@ def test_a_saved_adapter_is_read_by_peft_and_transformers_alone(
 
 def test_an_adapter_on_another_base_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     folder = save(Lora().apply(fresh(tiny, "bert", "ner")), tiny, "bert", "ner", tmp_path / "model")
-    with pytest.raises(ChangedError, match="the adapter expects base weights sha256 [0-9a-f]{12}, this base has") as e:
+    with pytest.raises(ChangedError, match=r"the adapter expects base weights sha256 [0-9a-f]{12}, this base has") as e:
         load_trained(folder, str(tiny("electra")))
     assert e.value.exit_status == 4
     assert "give --base with the folder it was trained on" in str(e.value)

@@ -8,6 +8,10 @@ import pytest
 from tests.recipes.command import FAST, clinnlp, notes, write_jsonl
 
 Train = Callable[..., Path]
+LORA = (
+    *("--strategy", "lora", "--strategy.head_learning_rate", 5e-2, "--fit.learning_rate", 1e-2, "--fit.epochs", 16),
+    *("--task.window", 24, "--task.overlap", 8),
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +40,7 @@ def train(tiny: Callable[[str], Path], corpus: Path, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def ner_run(train: Train) -> Path:
     """An entity model: LoRA on a tiny BERT."""
-    return train(
-        "bert",
-        "--strategy",
-        "lora",
-        "--fit.learning_rate",
-        2e-2,
-        "--fit.epochs",
-        12,
-        "--task.window",
-        24,
-        "--task.overlap",
-        8,
-    )
+    return train("bert", *LORA)
 
 
 @pytest.fixture(scope="session")
@@ -61,5 +53,4 @@ def type_run(train: Train) -> Path:
 @pytest.fixture(scope="session")
 def labels_run(train: Train) -> Path:
     """A multi-label note model: LoRA on a tiny BERT, whose pooler is as fresh as its head."""
-    words = ("--task", "note_classification", "--strategy", "lora")
-    return train("bert", *words, "--fit.learning_rate", 1e-2, "--fit.epochs", 20)
+    return train("bert", "--task", "note_classification", *LORA)

@@ -45,7 +45,7 @@ def test_can_pack_tells_the_architectures_apart(kind: str, tiny: Tiny) -> None:
 @pytest.mark.parametrize("kind", [kind for kind, able in PACKING.items() if able])
 def test_packed_logits_equal_those_of_the_pieces_alone(kind: str, tiny: Tiny) -> None:
     model, tokenizer = load(tiny, kind)
-    store = TokenStore.of(tokenizer.encode_many(sentences(4) + ["fever"]))
+    store = TokenStore.of(tokenizer.encode_many([*sentences(4), "fever"]))
     packed, alone = PackedBlocks(store, tokenizer, 100), PackedBlocks(store, tokenizer, 100, pack=False)
     assert len(packed) < len(alone) == 5
     wanted = {}

@@ -1,0 +1,83 @@
+"""Prediction: order kept, copies read once, batches within their budget, every window answered."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clinnlp.core.document import Document
+from clinnlp.core.schema import LabelSchema
+from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.labeling import predict as module
+from clinnlp.labeling.predict import batches, chunks, predict, run_rows
+from clinnlp.models.folder import Card
+from clinnlp.models.load import Base, Trained
+from clinnlp.tasks.ner import Ner
+from tests.tiny import TOKENIZER_OF, sentences
+
+Tiny = Callable[[str], Path]
+
+
+def random_model(tiny: Tiny, kind: str = "bert") -> Trained:
+    """A model with a head of large random weights: it finds spans everywhere."""
+    schema, task = LabelSchema(("A", "B")), Ner(window=24, overlap=6)
+    torch.manual_seed(0)
+    model, _ = Base(str(tiny(kind))).model(task.model_class, task.head_config(schema))
+    with torch.no_grad():
+        model.classifier.weight.mul_(200)
+    return Trained(model.eval(), NoteTokenizer.load(tiny(kind)), task, schema, Card(task, schema, "x", ""))
+
+
+def notes() -> list[Document]:
+    texts = [*sentences(6), "", "fever", " ".join(sentences(5)), " \n", *sentences(2)]
+    return [Document(str(n), text) for n, text in enumerate(texts)]
+
+
+def test_batches_by_hand() -> None:
+    assert list(batches([3, 9, 3, 5, 3], 9)) == [[1], [3], [0, 2, 4]]
+    assert list(batches([20, 2], 9)) == [[0], [1]], "a row over the budget is alone"
+    assert list(batches([], 9)) == []
+
+
+def test_chunks_by_hand() -> None:
+    assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_OF)
+def test_padding_changes_no_logits(kind: str, tiny: Tiny) -> None:
+    trained = random_model(tiny, kind)
+    rows = [trained.tokenizer.wrap(t.ids[:20]) for t in trained.tokenizer.encode_many(["fever", *sentences(3)])]
+    together, alone = run_rows(trained, rows, 10_000), [run_rows(trained, [row], 1)[0] for row in rows]
+    for one, other, row in zip(together, alone, rows, strict=True):
+        assert one.shape == other.shape == (len(row), 5)
+        assert np.abs(one - other).max() < 2e-4
+
+
+@pytest.mark.parametrize(("batch_tokens", "chunk"), [(32, 3), (10_000, 100), (1, 1)])
+def test_what_is_said_does_not_depend_on_batches(batch_tokens: int, chunk: int, tiny: Tiny) -> None:
+    trained = random_model(tiny)
+    wanted = [next(predict(trained, [note])) for note in notes()]
+    assert sum(len(d.spans) for d in wanted) > 20
+    found = list(predict(trained, notes(), batch_tokens, chunk))
+    assert [(d.id, d.text, [s.key for s in d.spans]) for d in found] == [
+        (d.id, d.text, [s.key for s in d.spans]) for d in wanted
+    ]
+
+
+def test_what_a_document_brought_is_replaced(tiny: Tiny) -> None:
+    note = Document("1", "fever", labels=("old",), group="p", meta={"kept": 1})
+    (found,) = predict(random_model(tiny), [note])
+    assert (found.labels, found.group, found.meta) == ((), "p", {"kept": 1})
+
+
+def test_copies_are_read_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, counted = random_model(tiny), []
+    real = run_rows
+    monkeypatch.setattr(module, "run_rows", lambda t, rows, budget: counted.append(len(rows)) or real(t, rows, budget))
+    text = sentences(1)[0]
+    found = list(predict(trained, [Document(str(n), text) for n in range(5)]))
+    assert counted == [1]
+    assert [d.id for d in found] == list("01234")
+    assert all([s.key for s in d.spans] == [s.key for s in found[0].spans] for d in found)

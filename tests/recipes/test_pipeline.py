@@ -1,0 +1,82 @@
+"""All stages from one config, each fed by the one before."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import clinnlp
+from tests.recipes.command import clinnlp as command
+from tests.recipes.command import read_json
+
+
+def test_each_stage_feeds_the_next(
+    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clinnlp.models import verify
+
+    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # test_finetune.py runs it
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f"""
+base: {tiny("bert")}
+root: {corpus}
+pretrain: {{data: {{train: train.jsonl}}, block: 64, held_out: 0.2, fit: {{max_steps: 2, batch: 8, device: cpu}}}}
+finetune:
+  data: {{train: train.jsonl, dev: dev.jsonl}}
+  strategy: lora
+  fit: {{max_steps: 2, batch: 8, device: cpu}}
+evaluate: {{data: {{test: test.jsonl}}}}
+label: {{notes: test.jsonl, format: jsonl}}
+"""
+    )
+    out = tmp_path / "out"
+    assert command("pipeline", path, "--seed", 5, "--out", out) == 0
+    manifests = {
+        name: read_json(out / name / "manifest.json") for name in ("pretrain", "finetune", "evaluate", "label")
+    }
+    assert {name: m["status"] for name, m in manifests.items()} == dict.fromkeys(manifests, "done")
+    assert manifests["finetune"]["settings"]["base"] == str(out / "pretrain" / "model")
+    assert manifests["evaluate"]["settings"]["model"] == str(out / "finetune" / "model")
+    assert manifests["finetune"]["seed"] == 5
+    assert manifests["label"]["facts"]["labeled"] == 12
+    assert len(clinnlp.read_labels(out / "label").documents) == 12
+    assert read_json(out / "manifest.json")["facts"]["stages"] == list(manifests)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("finetune: {data: {trian: x}}", "finetune.data.trian: unknown key."),
+        ("label: {format: jsonl}", "label.model: this setting is required."),
+        ("finetune: 3", "finetune: should be a valid dictionary, got int."),
+    ],
+)
+def test_every_stage_is_checked_before_the_first_starts(
+    stage: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"base: x\npretrain: {{data: {{train: absent.jsonl}}}}\n{stage}\n")
+    assert command("pipeline", path, "--out", tmp_path / "out") == 2
+    assert f"clinnlp: error[CLN-C2] {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_that_fails_leaves_what_was_made_before(
+    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f"base: {tiny('bert')}\nroot: {corpus}\n"
+        "pretrain: {data: {train: train.jsonl}, block: 64, held_out: 0.2, fit: {max_steps: 1, device: cpu}}\n"
+        "finetune: {data: {train: absent.jsonl}}\n"
+    )
+    out = tmp_path / "out"
+    assert command("pipeline", path, "--out", out) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"clinnlp: error[CLN-C2] {corpus}/absent.jsonl: no such file. "
+        f"Kept: {out}, marked as failed. Next: check the path and the format."
+    )
+    assert read_json(out / "manifest.json")["status"] == "failed"
+    assert read_json(out / "pretrain" / "manifest.json")["status"] == "done"
+    assert not (out / "finetune").exists()

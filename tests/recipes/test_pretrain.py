@@ -1,0 +1,103 @@
+"""Pretraining on notes: from a base with or without an LM head, and from random weights."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
+from tests.tiny import sentences
+
+Tiny = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eighty notes, of which ten are copies and one is empty."""
+    texts = sentences(70)
+    records = [{"id": str(n), "text": text} for n, text in enumerate([*texts, *texts[:9], " "])]
+    return write_jsonl(tmp_path_factory.mktemp("lines") / "n.jsonl", records)
+
+
+def pretraining(out: Path) -> dict[str, object]:
+    return read_json(out / "metrics.json")["pretraining"]
+
+
+def test_continued_pretraining_lowers_perplexity(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ("--data.train", lines, "--data.format", "jsonl", "--block", 64, "--held_out", 0.1, "--fit.epochs", 3)
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST, "--fit.learning_rate", 3e-3, "--out", out) == 0
+    facts = pretraining(out)
+    held_out = facts["held_out"]
+    assert held_out["perplexity_after"] < 0.8 * held_out["perplexity_before"]
+    assert held_out["perplexity_after"] == pytest.approx(math.exp(held_out["loss_after"]))
+    assert facts["packed"] is True
+    assert facts["row_size"] == 64
+    assert facts["fill"] > 0.8
+    assert read_json(out / "manifest.json")["facts"]["notes"] == {
+        "notes": 80, "empty": 1, "repeated": 9, "quarantined": 0, "train": 63, "held_out": 7,
+    }  # fmt: skip
+    model, info = AutoModelForMaskedLM.from_pretrained(out / "model", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert model.config.hidden_dropout_prob == 0.1, "the config keeps the base's dropout"
+    assert "fresh" not in capsys.readouterr().err
+
+
+def test_a_base_without_lm_head_gets_one_and_says_so(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare"
+    AutoModel.from_pretrained(tiny("bert")).save_pretrained(bare)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).write_bytes((tiny("bert") / name).read_bytes())
+    words = ("--data.train", lines, "--block", 64, "--held_out", 0.1, "--fit.max_steps", 2)
+    assert clinnlp("pretrain", "--base", bare, *words, *FAST, "--out", tmp_path / "out") == 0
+    assert "warning: the base has no language-model head: it gets a fresh one (" in capsys.readouterr().err
+    _, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "out" / "model", output_loading_info=True)
+    assert not info["missing_keys"]
+
+
+def test_an_architecture_that_cannot_pack_trains_unpacked(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", lines, "--block", 64, "--held_out", 0.1, "--fit.max_steps", 2)
+    assert clinnlp("pretrain", "--base", tiny("deberta_v2"), *words, *FAST, "--out", tmp_path / "out") == 0
+    assert "warning: this architecture cannot keep packed notes apart: one piece of a note per row" in (
+        capsys.readouterr().err
+    )
+    assert pretraining(tmp_path / "out")["packed"] is False
+
+
+def test_from_random_weights_to_a_base_that_finetune_takes(
+    lines: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clinnlp.models import verify
+
+    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # test_finetune.py runs it
+    out = tmp_path / "out"
+    shape = ("--scratch.layers", 1, "--scratch.hidden", 32, "--scratch.heads", 2, "--scratch.intermediate", 64)
+    size = ("--scratch.vocabulary", 120, "--scratch.positions", 64, "--block", 64, "--store", "fp16")
+    words = ("--data.train", lines, "--held_out", 0.1, "--fit.max_steps", 3)
+    assert clinnlp("pretrain", *shape, *size, *words, *FAST, "--out", out) == 0
+    assert read_json(out / "model" / "config.json")["vocab_size"] == 120
+    before = pretraining(out)["held_out"]["perplexity_before"]
+    assert before == pytest.approx(120, rel=0.15), "random weights guess evenly"
+    words = ("--data.train", corpus / "train.jsonl", "--fit.max_steps", 1, "--out", tmp_path / "tuned")
+    assert clinnlp("finetune", "--base", out / "model", *words, *FAST) == 0
+
+
+def test_two_corpora_in_two_formats(tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text("id,note\n" + "".join(f"{n},{n} cough\n" for n in range(20)), encoding="utf-8")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        f"base: {tiny('bert')}\nroot: {tmp_path}\nblock: 64\nheld_out: 0.1\n"
+        f"corpora:\n  - {{notes: more.csv, format: csv, text_field: note}}\n  - {{notes: {lines}}}\n"
+    )
+    assert clinnlp("pretrain", path, "--fit.max_steps", 1, *FAST, "--out", tmp_path / "out") == 0
+    manifest = read_json(tmp_path / "out" / "manifest.json")
+    assert manifest["facts"]["notes"]["notes"] == 100
+    assert set(manifest["data_sha256"]) == {"corpus 0", "corpus 1"}
