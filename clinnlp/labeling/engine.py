@@ -49,13 +49,15 @@ def label_records(
     batch_tokens: int,
     shard_documents: int,
     max_characters: int,
+    total: int | None = None,
 ) -> Counts:
     """Label records shard by shard into Parquet files under `folder`; returns what became of them.
 
-    Raises IntegrityError if the counts do not add up.
+    With `total`, the number of records, the progress bar tells the time that is left. Raises IntegrityError
+    if the counts do not add up.
     """
     counts, writer = Counts(), ShardWriter(folder)
-    progress = _Progress()
+    progress = _Progress(total)
     seen: set[str] = set()
     with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
         for shard in chunks(records, shard_documents):
@@ -124,12 +126,12 @@ def _count(counts: Counts, found: list[Document], aside: list[Quarantined]) -> N
 
 
 class _Progress:
-    """A bar of notes done and notes per second on a terminal; a line a minute elsewhere."""
+    """A bar of notes done, notes per second and time left on a terminal; a line a minute elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int | None) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(unit=" notes", desc="labeling", disable=None, smoothing=0.05)
+        self.bar = tqdm(total=total, unit=" notes", desc="labeling", disable=None, smoothing=0.05)
         self.start = self.said = time.perf_counter()
 
     def show(self, counts: Counts) -> None:

@@ -1,6 +1,7 @@
 """`clinnlp label`: notes in any format become Parquet tables of spans and documents."""
 
 import logging
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +55,12 @@ def run(settings: Label) -> int:
     run.manifest.data = {"notes": data_sha256(settings.notes, settings.format)}
 
     # 3. label
+    shown = sys.stderr.isatty()  # only a bar that is seen is worth a pass over the notes for its time left
+    total = sum(1 for _ in read_records(settings.notes, settings.format)) if shown else None
     start = time.perf_counter()
     records = read_records(settings.notes, settings.format)
     counts = label_records(
-        trained, records, run.folder, settings.batch_tokens, settings.shard_documents, settings.max_characters
+        trained, records, run.folder, settings.batch_tokens, settings.shard_documents, settings.max_characters, total
     )
     seconds = time.perf_counter() - start
 
