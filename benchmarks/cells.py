@@ -31,7 +31,8 @@ def write(name: str, values: dict[str, Any]) -> None:
     import torch
 
     machine = f"{platform.machine()}, CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    result = {"command": " ".join(["python", *sys.argv]), "machine": machine, **values}
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
+    result = {"command": " ".join(["python", *words]), "machine": machine, **values}
     path = Path(__file__).parent / "results" / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(values, indent=2))

@@ -1,6 +1,6 @@
 """Labeling speed beside transformers.pipeline with stride at its best batch size, on the same notes in one run.
 
-    python benchmarks/labeling.py --model DIR --notes CORPORA/mtsamples/mtsamples.jsonl --out runs/labeling
+    python benchmarks/labeling.py --model DIR --notes CORPORA/mtsamples/mtsamples.jsonl
 
 The pipeline's batch size is chosen on the first 200 notes. Both take all notes and one process; clinnlp is timed with
 and without its reuse of equal texts. Entities are compared note by note, as (start, end, label).
