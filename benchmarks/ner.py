@@ -18,7 +18,7 @@ from typing import Any
 import cells
 
 CORPORA = {"ncbi": "mtl_bio/NCBI-disease-IOB", "bc5cdr": "mtl_bio/BC5CDR-IOB"}
-# the learning rates and lengths were chosen on dev, for a base of this size
+# usual rates and lengths for a base of this size (6 x 384); a grid on dev is still to be run
 ARMS = {
     "full": ["--strategy", "full", "--fit.learning_rate", "2e-4", "--fit.epochs", "6"],
     "lora": ["--strategy", "lora", "--strategy.head_learning_rate", "1e-3", "--fit.learning_rate", "1e-3",
