@@ -3,13 +3,14 @@
 import json
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import DataError, IntegrityError
 from clinnlp.labeling.output import EMPTY, LABELED, ShardWriter
 from clinnlp.labeling.predict import chunks, predict_chunk
@@ -57,13 +58,16 @@ def label_records(
     if the counts do not add up.
     """
     counts, writer = Counts(), ShardWriter(folder)
-    progress = _Progress(total)
+    progress, known = _Progress(total), Known()
     seen: set[str] = set()
     with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
         for shard in chunks(records, shard_documents):
             good, bad = _sort_out(shard, counts.input, seen, max_characters)
             counts.input += len(shard)
-            found, failed = _label(trained, good, batch_tokens)
+            new = [document for document in good if document.text not in known]
+            read, failed = _label(trained, new, batch_tokens)
+            known.learn(read)
+            found = _in_order(good, read, failed, known)
             writer.write(found, [LABELED if d.text.strip() else EMPTY for d in found], bad + failed)
             _count(counts, found, bad + failed)
             for record in bad + failed:
@@ -75,6 +79,48 @@ def label_records(
     if not counts.quarantined:
         (folder / "quarantine.jsonl").unlink()
     return counts
+
+
+class Known:
+    """What the model said of texts it has read, so that notes that were copied forward are read once.
+
+    Keeps the `most` last texts by their hash, never the texts themselves.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self.most = most
+        self.said: OrderedDict[bytes, tuple[tuple[Span, ...], tuple[str, ...], Any]] = OrderedDict()
+
+    def __contains__(self, text: str) -> bool:
+        return _digest(text) in self.said
+
+    def learn(self, documents: Iterable[Document]) -> None:
+        """Remember what was said of these documents."""
+        for document in documents:
+            self.said[_digest(document.text)] = (document.spans, document.labels, document.meta.get("label_scores"))
+
+    def forget(self) -> None:
+        """Drop the texts that were learned first, beyond the `most` kept."""
+        while len(self.said) > self.most:
+            self.said.popitem(last=False)
+
+    def answer(self, document: Document) -> Document:
+        """The document with what was said of its text."""
+        spans, labels, scores = self.said[_digest(document.text)]
+        meta = document.meta if scores is None else {**document.meta, "label_scores": scores}
+        return replace(document, spans=spans, labels=labels, meta=meta)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _in_order(good: list[Document], read: list[Document], failed: list[Quarantined], known: Known) -> list[Document]:
+    """The labeled documents in the order of the input: just read, or known from before."""
+    fresh, lost = {document.id: document for document in read}, {record.id for record in failed}
+    found = [fresh.get(d.id) or known.answer(d) for d in good if d.id not in lost]
+    known.forget()
+    return found
 
 
 def _sort_out(
