@@ -38,7 +38,7 @@ def run(settings: Demo) -> int:
     )
     print(
         f"score     strict entity F1 {strict['f1']:.3f} (95 % interval {low:.3f} to {high:.3f}) "
-        f"on {scores['counts']['documents']} unseen notes with {scores['counts']['gold']} entities"
+        f"on {scores['counts']['documents']} test notes with {scores['counts']['gold']} entities"
     )
     print(
         f"labeled   {counts['labeled']} notes at {counts['notes_per_second']:.0f} notes/s: {counts['spans']} entities, "
