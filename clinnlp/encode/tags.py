@@ -121,6 +121,14 @@ def spans_to_tags(
     return tags, Alignment(counts)
 
 
+def carried(tags: Tags) -> Tags:
+    """The tags (T,) with every IGNORED token inside what the unit before it is in; those before any unit stay."""
+    places = np.maximum.accumulate(np.where(tags != IGNORED, np.arange(len(tags)), -1))
+    carry = np.where(places >= 0, tags[places], IGNORED)
+    inner = (tags == IGNORED) & (carry > 0)
+    return np.asarray(carry + (inner & (carry % 2 == 1)), dtype=np.int16)  # a B goes on as its I
+
+
 def tags_to_spans(
     text: str,
     tokens: Tokens,

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from clinnlp.core.document import Document, Span
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.packing import pad_rows
-from clinnlp.encode.tags import Alignment, confidence, decode_many, spans_to_tags, tags_to_spans
+from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans
 from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
 from clinnlp.tasks.base import Answers, Example, Task
 
@@ -30,6 +30,10 @@ class Ner(Task):
     model_class: ClassVar[str] = "AutoModelForTokenClassification"
     dev_score: ClassVar[str] = "entity.strict.micro.f1"
 
+    trained_tokens: Literal["first", "all"] = "first"
+    """Tokens of a word that are trained on its tag; all for models that transformers.pipeline is to read as well,
+    whose simple aggregation takes every token at its word. clinnlp reads the first in both cases."""
+
     def gold_labels(self, document: Document) -> Iterable[str]:
         return (span.label for span in document.spans)
 
@@ -45,6 +49,8 @@ class Ner(Task):
         for document, tokens in zip(documents, tokenizer.encode_many([d.text for d in documents]), strict=True):
             tags, alignment = spans_to_tags(document, tokens, units(document.text, tokens), schema)
             ledger += alignment
+            if self.trained_tokens == "all":
+                tags = carried(tags)
             for row in self.cut(document, tokens, tokenizer):
                 targets = np.full(len(row.ids), -100, dtype=np.int64)
                 targets[row.owned] = tags[row.window.own_first : row.window.own_last]

@@ -144,10 +144,10 @@ class _Watch(TrainerCallback):
         self.best: dict[str, torch.Tensor] | None = None
         self.worse = 0
         self.loss = math.nan
-        self.start = time.perf_counter()
+        self.start, self.processor = time.perf_counter(), time.process_time()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.start = time.perf_counter()
+        self.start, self.processor = time.perf_counter(), time.process_time()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
         if "loss" not in (logs or {}):
@@ -169,9 +169,11 @@ class _Watch(TrainerCallback):
         step = state.global_step
         if self.score is None or (step % self.every and step != self.steps):
             return
+        scoring = time.process_time()
         model.eval()
         value = self.score()
         model.train()
+        self.processor += time.process_time() - scoring  # not time of training
         better = self.result.best_score is None or value > self.result.best_score
         self.result.history.append(self._now(state) | {"score": value})
         self._say(state, f"loss {self.loss:.4f}  dev {value:.4f}{'  best' if better else ''}")
@@ -195,7 +197,13 @@ class _Watch(TrainerCallback):
                         weight.copy_(self.best[name])
 
     def _now(self, state: Any) -> dict[str, float]:
-        return {"step": state.global_step, "epoch": state.epoch, "seconds": time.perf_counter() - self.start}
+        """Where the run is; `cpu_seconds` is processor time of this process without the scoring of dev."""
+        return {
+            "step": state.global_step,
+            "epoch": state.epoch,
+            "seconds": time.perf_counter() - self.start,
+            "cpu_seconds": time.process_time() - self.processor,
+        }
 
     def _say(self, state: Any, what: str) -> None:
         left = (self.steps - state.global_step) * (time.perf_counter() - self.start) / max(state.global_step, 1)

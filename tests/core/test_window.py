@@ -23,17 +23,24 @@ def test_each_token_is_owned_exactly_once(tokens, geometry):
 
 
 @given(st.integers(1, 500), GEOMETRY)
-def test_windows_share_the_overlap_and_the_last_is_full(tokens, geometry):
+def test_windows_are_of_one_length_and_share_the_overlap(tokens, geometry):
     size, overlap = geometry
     cut = windows(tokens, size, overlap)
     assert cut[0].first == 0 and cut[-1].last == tokens
-    assert all(len(window) == min(size, tokens) for window in cut)
+    assert len({len(window) for window in cut}) == 1
     for before, after in pairwise(cut):
         assert before.first < after.first
-        shared = before.last - after.first
-        assert shared == overlap if after is not cut[-1] else shared >= overlap
+        assert before.last - after.first >= overlap
         left, right = before.last - before.own_last, after.own_first - after.first
         assert abs(left - right) <= 1, "the border lies in the middle of what is shared"
+
+
+@given(st.integers(1, 500), GEOMETRY)
+def test_no_token_is_read_more_often_than_the_overlap_asks(tokens, geometry):
+    size, overlap = geometry
+    cut = windows(tokens, size, overlap)
+    spare = sum(len(window) for window in cut) - tokens - (len(cut) - 1) * overlap
+    assert 0 <= spare < len(cut), "less than a token per window"
 
 
 @given(st.integers(1, 200), GEOMETRY)
@@ -45,6 +52,7 @@ def test_no_window_more_than_needed(tokens, geometry):
 
 def test_hand_cut():
     assert windows(10, 4, 2) == [Window(0, 4, 0, 3), Window(2, 6, 3, 5), Window(4, 8, 5, 7), Window(6, 10, 7, 10)]
+    assert windows(9, 6, 2) == [Window(0, 6, 0, 4), Window(3, 9, 4, 9)]
     assert windows(3, 8, 2) == [Window(0, 3, 0, 3)]
     assert windows(0, 8, 2) == []
 

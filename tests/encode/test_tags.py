@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from clinnlp.core.document import Document, Span
 from clinnlp.core.schema import LabelSchema
-from clinnlp.encode.tags import Alignment, confidence, decode_many, spans_to_tags, tags_to_spans, viterbi
+from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans, viterbi
 from clinnlp.encode.tokens import NoteTokenizer, unit_ranges, units
 from clinnlp.errors import DataError, IntegrityError
 from tests.encode.nasty import KINDS, NASTY
@@ -216,3 +216,10 @@ def test_a_long_note_decodes_in_about_a_second():
     tags = viterbi(logits, LabelSchema.of("abcdefghij"))
     assert time.perf_counter() - began < 8  # 0.5 s alone; the machine is shared
     assert legal(tags, LabelSchema.of("abcdefghij"))
+
+
+def test_carried_hand_counted():
+    """Begin, two continuations, inside, one continuation, outside with one, a new label begun and continued."""
+    tags = np.array([-100, 1, -100, -100, 2, -100, 0, -100, 3, -100], dtype=np.int16)
+    assert carried(tags).tolist() == [-100, 1, 2, 2, 2, 2, 0, 0, 3, 4]
+    assert carried(tags[:0]).tolist() == []
