@@ -29,19 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"clinnlp: error[{error.code}] {_visible(str(error))}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("clinnlp: interrupted", file=sys.stderr)
+        print(f"clinnlp: interrupted. Kept: {abandon()}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stdout = Path(os.devnull).open("w")
         return 0
     except MemoryError:
-        print("clinnlp: error[CLN-M6] out of memory. Next: lower fit.batch or batch_tokens.", file=sys.stderr)
+        print(
+            f"clinnlp: error[CLN-M6] out of memory. Kept: {abandon()}. Next: lower fit.batch or batch_tokens.",
+            file=sys.stderr,
+        )
         return 6
     except Exception as error:  # a message of another library may quote note text: only its kind is shown
+        kept = abandon()
         if os.environ.get("CLINNLP_DEBUG"):
             raise
         print(
-            f"clinnlp: error[CLN-E1] unexpected {type(error).__name__}: a fault of clinnlp. "
+            f"clinnlp: error[CLN-E1] unexpected {type(error).__name__}: a fault of clinnlp. Kept: {kept}. "
             "Next: set CLINNLP_DEBUG=1 to see where it happened; the trace may quote notes, so keep it private.",
             file=sys.stderr,
         )

@@ -1,14 +1,17 @@
 """The command line: verbs, flags, help, exit codes."""
 
+import json
 import logging
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from clinnlp import cli
+from clinnlp.core.run import Manifest, Run
 from clinnlp.errors import UsageError
 from clinnlp.recipes import doctor
 from clinnlp.version import VERSION
@@ -110,7 +113,8 @@ def test_a_fault_of_ours_shows_no_text(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert cli.main(["doctor"]) == 1
     told = capsys.readouterr().err
     assert told.startswith(
-        "clinnlp: error[CLN-E1] unexpected ValueError: a fault of clinnlp. Next: set CLINNLP_DEBUG=1"
+        "clinnlp: error[CLN-E1] unexpected ValueError: a fault of clinnlp. Kept: nothing was written. "
+        "Next: set CLINNLP_DEBUG=1"
     )
     assert "Qvortrup" not in told
     monkeypatch.setenv("CLINNLP_DEBUG", "1")
@@ -127,6 +131,22 @@ def test_ends_that_are_no_faults(error: type[BaseException], status: int, monkey
     monkeypatch.setattr(doctor, "run", fail)
     monkeypatch.setattr(sys, "stdout", sys.stdout)  # a broken pipe replaces it
     assert cli.main(["doctor"]) == status
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
+def test_an_ended_run_is_marked_and_named(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: object) -> int:
+        run = Run(tmp_path / "run", Manifest("doctor", {}, "0"))
+        (run.folder / "half.txt").write_text("x")
+        raise error
+
+    fail.__annotations__ = {"settings": doctor.Doctor, "return": int}
+    monkeypatch.setattr(doctor, "run", fail)
+    assert cli.main(["doctor"]) != 0
+    assert f"Kept: {tmp_path / 'run'}, marked as failed." in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

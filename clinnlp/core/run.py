@@ -1,5 +1,6 @@
 """A run folder: new for each run, private to its user, with a manifest that says how it was made."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -104,7 +105,8 @@ def abandon() -> str:
             run.folder.rmdir()
         else:
             run.manifest.status = "failed"
-            run.save()
+            with contextlib.suppress(StorageError):  # what ended the run may be a full disk
+                run.save()
             kept = f"{run.folder}, marked as failed"
     return kept or "nothing was written"
 
