@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from clinnlp.errors import InUseError, StorageError
+from clinnlp.errors import ChangedError, InUseError, StorageError
 from clinnlp.version import VERSION
 
 MANIFEST = "manifest.json"
@@ -58,14 +58,17 @@ _open: list["Run"] = []  # runs of this process that are not finished
 class Run:
     """A new output folder (0700) and the manifest in it; nothing else ever writes there.
 
-    Raises InUseError if the folder already holds anything, StorageError if it cannot be made.
+    Raises InUseError if the folder already holds anything, StorageError if it cannot be made. With `resume` the
+    folder may hold the same run, unfinished; ChangedError names what differs if it is another.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, resume: bool = False) -> None:
         self.folder, self.manifest = folder, manifest
         self.start = time.perf_counter()
         try:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if resume and _is_same(folder, manifest):
+                pass
+            elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
                 raise InUseError(
                     f"the output folder already holds {holds}",
@@ -89,6 +92,32 @@ class Run:
         self.manifest.status = "done"
         self.save()
         _open.remove(self)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    path = folder / MANIFEST
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["status"] == "done"
+
+
+def _is_same(folder: Path, manifest: Manifest) -> bool:
+    """Whether an unfinished run in the folder was made with the same verb, settings and data."""
+    path = folder / MANIFEST
+    if not path.is_file() or is_done(folder):
+        return False
+    before, now = json.loads(path.read_text(encoding="utf-8")), manifest.as_dict()
+    changed = [name for name in ("verb", "data_sha256") if before[name] != now[name]]
+    if before["fingerprint"] != now["fingerprint"]:
+        old, new = before["settings"], json.loads(json.dumps(now["settings"]))
+        changed += [f"settings.{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if changed:
+        raise ChangedError(
+            f"the folder holds an unfinished run that differs in {', '.join(changed)}",
+            where=str(folder),
+            kept="everything in it",
+            next="give the settings and data of that run to go on with it, or choose a new --out",
+        )
+    return True
 
 
 def abandon() -> str:

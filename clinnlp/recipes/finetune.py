@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
-from clinnlp.core.run import write_json
+from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
@@ -51,9 +51,16 @@ class Finetune:
 
 def run(settings: Finetune) -> int:
     """Do the fine-tuning; returns the exit status."""
-    # 1. data
     run = start_run("finetune", settings, settings.out, settings.seed)
     splits = load_splits(settings.data)
+    run.manifest.data = splits.hashes(settings.data)
+    train_and_score(settings, splits, run)
+    return QUARANTINED if splits.quarantined else 0
+
+
+def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
+    """Fine-tune on the given documents into the folder of `run`, score them, and finish the run."""
+    # 1. labels
     task = settings.task.resolve(splits.train)
     schema = task.schema(splits.train)
     check_labels(task, splits.dev, schema, "dev", settings.data)
@@ -62,7 +69,6 @@ def run(settings: Finetune) -> int:
 
     # 2. base model, with a fresh head
     trained = _prepare(settings, task, schema)
-    run.manifest.data = splits.hashes(settings.data)
     run.manifest.weights = {"base": trained.card.base_sha256}
 
     # 3. train; the dev split chooses the weights
@@ -88,7 +94,6 @@ def run(settings: Finetune) -> int:
     write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
     run.finish(facts)
     log.info("saved %s", run.folder / "model")
-    return QUARANTINED if splits.quarantined else 0
 
 
 def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":

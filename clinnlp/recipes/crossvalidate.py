@@ -1,0 +1,115 @@
+"""`clinnlp crossvalidate`: fine-tune and test on every fold; pooled and per-fold scores."""
+
+import logging
+import shutil
+import statistics
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from clinnlp.core.document import Document
+from clinnlp.core.run import Run, is_done, write_json
+from clinnlp.errors import QUARANTINED, ConfigError
+from clinnlp.formats.base import read
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes import finetune
+from clinnlp.recipes._data import Splits, data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._output import start_or_resume, start_run, write_report
+from clinnlp.text.folds import Fold, Folds, folds
+from clinnlp.text.splits import split
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class CrossValidate(finetune.Finetune):
+    """Fine-tune and test on every fold of data.train; a run that was stopped goes on where it ended."""
+
+    folds: Folds = field(default_factory=Folds)
+    """How data.train is divided; data.dev_share of each fold's train groups choose its best weights."""
+    keep_models: bool = False
+    """Keep the model of every fold; its predictions and report are always kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("dev", "test"):
+            if getattr(self.data, name) is not None:
+                raise ConfigError("folds are made of data.train alone", where=f"data.{name}", next="leave it out")
+        if self.data.train is None:
+            raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
+
+
+def run(settings: CrossValidate) -> int:
+    """Do the cross-validation; returns the exit status."""
+    # 1. documents and folds
+    path = str(settings.data.train)
+    hashes = {"train": data_sha256(path, settings.data.format)}
+    run = start_or_resume("crossvalidate", settings, settings.out, settings.seed, hashes)
+    quarantined: list[Any] = []
+    documents = load_documents(path, settings.data, quarantined)
+    write_quarantine(run.folder, quarantined)
+    made = folds(documents, settings.folds)
+    log.info("%d notes, %d folds", len(documents), len(made))
+
+    # 2. each fold by itself
+    predicted: list[Document] = []
+    scores: dict[str, float | None] = {}
+    for fold in made:
+        predicted += _fold(settings, fold, run)
+        scores[fold.name] = _score(settings, run, fold)
+        log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), scores[fold.name])
+
+    # 3. the pooled scores: every tested note once
+    tested = [document for fold in made for document in fold.test]
+    task = settings.task.resolve(documents)
+    report = task.evaluate(tested, predicted, task.schema(documents), settings.seed)
+    known = [value for value in scores.values() if value is not None]
+    per_fold = {
+        "folds": scores,
+        "mean": statistics.mean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "score": settings.task.dev_score,
+        "train_notes": [len(fold.train) for fold in made],
+        "test_notes": [len(fold.test) for fold in made],
+    }
+    facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.base}
+    write_report(run.folder, report, "clinnlp crossvalidate: pooled over folds", facts)
+    write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
+    Jsonl().write(predicted, run.folder / "predictions.jsonl")
+    run.finish(facts)
+    log.info("pooled over folds:\n%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
+    log.info("%s by fold: %s", settings.task.dev_score, _told(per_fold))
+    return QUARANTINED if quarantined else 0
+
+
+def _fold(settings: CrossValidate, fold: Fold, run: Run) -> list[Document]:
+    """The predictions on the test notes of a fold, made now or by an earlier try."""
+    folder = run.folder / fold.name
+    if not is_done(folder):
+        shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left half done
+        shares = {"train": 1 - settings.data.dev_share, "dev": settings.data.dev_share}
+        parts = split(fold.train, shares, settings.data.split_seed) if settings.data.dev_share else None
+        train, dev = (parts["train"], parts["dev"]) if parts else (list(fold.train), [])
+        given: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(finetune.Finetune)}
+        data = replace(settings.data, unknown_labels="miss")  # a label of one group alone is missed in its fold
+        unit = finetune.Finetune(**{**given, "data": data, "out": folder})
+        inner = start_run("finetune", unit, folder, settings.seed)
+        inner.manifest.data = run.manifest.data
+        finetune.train_and_score(unit, Splits(train, dev, list(fold.test), []), inner)
+        if not settings.keep_models:
+            shutil.rmtree(folder / "model")
+    return list(read(folder / "predictions.jsonl", Jsonl()))
+
+
+def _score(settings: CrossValidate, run: Run, fold: Fold) -> float | None:
+    import json
+
+    value: Any = json.loads((run.folder / fold.name / "metrics.json").read_text(encoding="utf-8"))
+    for key in settings.task.dev_score.split("."):
+        value = value[key]
+    return None if value is None else float(value)
+
+
+def _told(per_fold: dict[str, Any]) -> str:
+    values = ", ".join("nothing to score" if v is None else f"{v:.3f}" for v in per_fold["folds"].values())
+    if per_fold["sd"] is None:
+        return values
+    return f"{values}; mean {per_fold['mean']:.3f}, sd {per_fold['sd']:.3f} (not an interval: folds share their notes)"
