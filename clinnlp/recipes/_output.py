@@ -36,7 +36,8 @@ def _start(verb: str, settings: Any, out: Path, seed: int | None, data: dict[str
 
 def write_report(folder: Path, report: "Report", title: str, facts: Mapping[str, Any]) -> None:
     """Write metrics.json, report.txt and report.html."""
-    from clinnlp.evaluation.rendering import html_report, text_report
+    from clinnlp.evaluation.page import html_report
+    from clinnlp.evaluation.rendering import text_report
 
     write_json(folder / "metrics.json", report.as_dict())
     named = {name: str(value) for name, value in facts.items()}

@@ -10,7 +10,8 @@ from clinnlp.core.document import Document, Span
 from clinnlp.core.report import Report
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.notes import evaluate_notes
-from clinnlp.evaluation.rendering import entity_table, html_report, notes_table, printable, text_report
+from clinnlp.evaluation.page import html_report
+from clinnlp.evaluation.rendering import entity_table, notes_table, printable, text_report
 from clinnlp.evaluation.score import evaluate
 from tests.evaluation.flat import TokenSpan, disturb, documents, flat_corpus, read_iob2, tags
 

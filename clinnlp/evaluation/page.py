@@ -1,0 +1,113 @@
+"""The report as one self-contained page."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from clinnlp.core.report import Interval, LabelScores, Ratios, Report, Score
+from clinnlp.evaluation.panels import Panel
+from clinnlp.evaluation.rendering import data_facts, entity_facts, notes_facts, printable
+
+
+def html_report(report: Report, title: str, facts: Mapping[str, str], panels: Sequence[Panel] = ()) -> str:
+    """One HTML page without scripts or outside requests.
+
+    `panels` stand after the scores; `facts` (data, model, settings) make the last table.
+    """
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    folder, names = resources.files("clinnlp.evaluation"), ("report.html.j2", "panel.html.j2")
+    templates = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
+    environment = Environment(
+        loader=DictLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable
+    page = environment.get_template("report.html.j2").render(
+        title=printable(title),
+        panels=panels,
+        sections=list(_sections(report)),
+        data=next(data_facts(report.data)),
+        facts={printable(key): printable(value) for key, value in facts.items()},
+    )
+    return page if page.endswith("\n") else page + "\n"
+
+
+def _sections(report: Report) -> Iterator[dict[str, Any]]:
+    """What the page shows of each task, ready to print."""
+    if report.entity is not None:
+        strict = report.entity.strict
+        tiles = {"Precision": strict.micro.precision, "Recall": strict.micro.recall}
+        yield {
+            "name": "Entities, strict",
+            **_headline("Micro F1", strict.micro.f1, strict.f1_interval),
+            **_figures(strict, tiles | {"Macro F1": strict.macro.f1, "Weighted F1": strict.weighted.f1}),
+            "facts": list(entity_facts(report.entity)),
+            "extra": None,
+        }
+    if report.notes is not None:
+        notes, scores = report.notes, report.notes.scores
+        tiles = {"Macro F1": scores.macro.f1, "Weighted F1": scores.weighted.f1}
+        if notes.multi_label:
+            head = _headline("Micro F1", scores.micro.f1, scores.f1_interval)
+            tiles["Subset accuracy"] = notes.accuracy
+        else:
+            head = _headline("Accuracy", notes.accuracy, notes.accuracy_interval)
+            tiles["Macro recall"] = scores.macro.recall
+        precisions = notes.average_precision or {}
+        yield {
+            "name": "Notes, several labels each" if notes.multi_label else "Notes, one label each",
+            **head,
+            **_figures(scores, tiles | {"Average precision (macro)": notes.macro_average_precision}),
+            "facts": list(notes_facts(notes)),
+            "extra": {printable(label): _percent(precisions.get(label, math.nan)) for label in scores.present},
+        }
+
+
+def _headline(metric: str, value: float, interval: Interval | None) -> dict[str, Any]:
+    drawn = None
+    if interval is not None:
+        drawn = {
+            "low": _percent(interval.low),
+            "high": _percent(interval.high),
+            "left": 100 * interval.low,
+            "width": 100 * (interval.high - interval.low),
+            "point": 100 * value,
+            "level": f"{interval.level:.0%}",
+            "drawn": f"{interval.resamples:,} resamples of {interval.units:,} {interval.unit}s",
+        }
+    return {"metric": metric, "value": _percent(value), "interval": drawn}
+
+
+def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
+    """Rows by falling support, averages and counts."""
+    ordered = sorted(scores.present, key=lambda label: (-scores.per_label[label].support, label))
+    largest = max([s.support + s.fp for s in scores.per_label.values()], default=0)
+    micro = scores.micro
+    averages: dict[str, Score | Ratios] = {"micro": micro, "macro": scores.macro, "weighted": scores.weighted}
+    return {
+        "tiles": [(name, _percent(value)) for name, value in tiles.items()],
+        "counts": [("found", f"{micro.tp:,}"), ("missed", f"{micro.fn:,}"), ("spurious", f"{micro.fp:,}")],
+        "rows": [_page_row(printable(label), scores.per_label[label], largest) for label in ordered],
+        "averages": [(name, *_cells(ratios), f"{micro.support:,}") for name, ratios in averages.items()],
+    }
+
+
+def _page_row(name: str, score: Score, largest: int) -> dict[str, Any]:
+    counts = {"tp": score.tp, "fn": score.fn, "fp": score.fp}
+    return {
+        "name": name,
+        "cells": _cells(score),
+        "support": f"{score.support:,}",
+        "f1": 0.0 if math.isnan(score.f1) else 100 * score.f1,
+        "counts": {kind: f"{count:,}" for kind, count in counts.items()},
+        "parts": {kind: 100 * count / largest if largest else 0.0 for kind, count in counts.items()},
+    }
+
+
+def _cells(ratios: Score | Ratios) -> tuple[str, str, str]:
+    return _percent(ratios.precision), _percent(ratios.recall), _percent(ratios.f1)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
