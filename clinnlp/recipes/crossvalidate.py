@@ -1,19 +1,19 @@
 """`clinnlp crossvalidate`: fine-tune and test on every fold; pooled and per-fold scores."""
 
 import logging
-import shutil
 import statistics
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from clinnlp.core.document import Document
-from clinnlp.core.run import Run, is_done, write_json
+from clinnlp.core.run import write_json
 from clinnlp.errors import QUARANTINED, ConfigError
-from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
-from clinnlp.recipes._data import Splits, data_sha256, load_documents, write_quarantine
-from clinnlp.recipes._output import start_or_resume, start_run, write_report
+from clinnlp.recipes._data import data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._output import start_or_resume, write_report
+from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Fold, Folds, folds
 from clinnlp.text.splits import split
 
@@ -53,9 +53,11 @@ def run(settings: CrossValidate) -> int:
     predicted: list[Document] = []
     scores: dict[str, float | None] = {}
     for fold in made:
-        predicted += _fold(settings, fold, run)
-        scores[fold.name] = _score(settings, run, fold)
-        log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), scores[fold.name])
+        unit = Unit(run, fold.name, settings, settings.seed, settings.keep_models)
+        unit.finish(*_train_dev(settings, fold), fold.test)
+        predicted += unit.predicted
+        scores[fold.name] = unit.score
+        log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), unit.score)
 
     # 3. the pooled scores: every tested note once
     tested = [document for fold in made for document in fold.test]
@@ -80,32 +82,12 @@ def run(settings: CrossValidate) -> int:
     return QUARANTINED if quarantined else 0
 
 
-def _fold(settings: CrossValidate, fold: Fold, run: Run) -> list[Document]:
-    """The predictions on the test notes of a fold, made now or by an earlier try."""
-    folder = run.folder / fold.name
-    if not is_done(folder):
-        shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left half done
-        shares = {"train": 1 - settings.data.dev_share, "dev": settings.data.dev_share}
-        parts = split(fold.train, shares, settings.data.split_seed) if settings.data.dev_share else None
-        train, dev = (parts["train"], parts["dev"]) if parts else (list(fold.train), [])
-        given: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(finetune.Finetune)}
-        data = replace(settings.data, unknown_labels="miss")  # a label of one group alone is missed in its fold
-        unit = finetune.Finetune(**{**given, "data": data, "out": folder})
-        inner = start_run("finetune", unit, folder, settings.seed)
-        inner.manifest.data = run.manifest.data
-        finetune.train_and_score(unit, Splits(train, dev, list(fold.test), []), inner)
-        if not settings.keep_models:
-            shutil.rmtree(folder / "model")
-    return list(read(folder / "predictions.jsonl", Jsonl()))
-
-
-def _score(settings: CrossValidate, run: Run, fold: Fold) -> float | None:
-    import json
-
-    value: Any = json.loads((run.folder / fold.name / "metrics.json").read_text(encoding="utf-8"))
-    for key in settings.task.dev_score.split("."):
-        value = value[key]
-    return None if value is None else float(value)
+def _train_dev(settings: CrossValidate, fold: Fold) -> tuple[Sequence[Document], Sequence[Document]]:
+    if not settings.data.dev_share:
+        return fold.train, ()
+    shares = {"train": 1 - settings.data.dev_share, "dev": settings.data.dev_share}
+    parts = split(fold.train, shares, settings.data.split_seed)
+    return parts["train"], parts["dev"]
 
 
 def _told(per_fold: dict[str, Any]) -> str:

@@ -1,0 +1,50 @@
+"""The learning curve as text and as a page."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from clinnlp.core.report import Report
+from clinnlp.evaluation.learning import LearningCurve, Size
+from clinnlp.evaluation.page import html_report
+from clinnlp.evaluation.panels import Axis, Bar, Chart, Line, Panel, Point, Table, percent_axis
+
+
+def write_curve(folder: Path, curve: LearningCurve, score: str, facts: Mapping[str, str]) -> None:
+    """Write report.txt and report.html."""
+    (folder / "report.txt").write_text(curve_text(curve, score), encoding="utf-8")
+    page = html_report(Report(), "clinnlp learning_curve", facts, [curve_panel(curve, score)])
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def curve_text(curve: LearningCurve, score: str) -> str:
+    """A row per size: notes, repeats, mean, interval."""
+    lines = [f"{'notes':>8}  {'repeats':>7}  {'mean':>6}  95 % interval of the mean ({score})", ""]
+    for size in curve.sizes:
+        shown = "-" if size.interval is None else "{:.4f} to {:.4f}".format(*size.interval)
+        lines.append(f"{size.notes:>8,}  {len(size.scores):>7}  {size.mean:>6.4f}  {shown}")
+    return "\n".join([*lines, "", curve.sentence() + "."]) + "\n"
+
+
+def curve_panel(curve: LearningCurve, score: str) -> Panel:
+    """The curve with its intervals, and the table behind it."""
+    notes = [size.notes for size in curve.sizes]
+    axis = Axis("training notes", notes[0], notes[-1], tuple((n, f"{n:,}") for n in notes), log=True)
+    lines = [Line("measured", tuple(_point(size) for size in curve.sizes))]
+    if curve.curve is not None and len(notes) > 1:
+        law, steps = curve.curve, [notes[0] * (notes[-1] / notes[0]) ** (i / 20) for i in range(21)]
+        lines.append(Line("fitted", tuple(Point(n, law(n)) for n in steps)))
+    rows = tuple(
+        (f"{size.notes:,}", str(len(size.scores)), Bar(size.mean, *(size.interval or (None, None))))
+        for size in curve.sizes
+    )
+    return Panel(
+        "Learning curve",
+        (f"Score: {score} on the test notes; intervals of the mean over repeats", curve.sentence()),
+        (Table(("notes", "repeats", "mean, %"), rows),),
+        (Chart(axis, percent_axis("score, %"), tuple(lines)),),
+    )
+
+
+def _point(size: Size) -> Point:
+    low, high = size.interval or (None, None)
+    return Point(size.notes, size.mean, low, high, f"{size.notes:,} notes: {100 * size.mean:.1f}")

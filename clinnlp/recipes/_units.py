@@ -1,0 +1,53 @@
+"""Fine-tuning runs that make up a larger one: each is done once, and again only if it was left half done."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from clinnlp.core.document import Document
+from clinnlp.core.run import Run, is_done
+from clinnlp.formats.base import read
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._data import Splits
+from clinnlp.recipes._output import start_run
+from clinnlp.recipes.finetune import Finetune, train_and_score
+
+
+class Unit:
+    """One fine-tuning run inside the folder of another."""
+
+    def __init__(self, outer: Run, name: str, settings: Finetune, seed: int, keep_model: bool) -> None:
+        self.outer, self.folder, self.keep_model = outer, outer.folder / name, keep_model
+        given = {f.name: getattr(settings, f.name) for f in fields(Finetune)}
+        data = replace(settings.data, unknown_labels="miss")  # a label that few notes hold may be of test alone
+        self.settings = Finetune(**{**given, "data": data, "out": self.folder, "seed": seed})
+
+    def finish(self, train: Sequence[Document], dev: Sequence[Document], test: Sequence[Document]) -> None:
+        """Do the run unless an earlier try finished it."""
+        if is_done(self.folder):
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)  # what an earlier try left half done
+        run = start_run("finetune", self.settings, self.folder, self.settings.seed)
+        run.manifest.data = self.outer.manifest.data
+        train_and_score(self.settings, Splits(list(train), list(dev), list(test), []), run)
+        if not self.keep_model:
+            shutil.rmtree(self.folder / "model")
+
+    @property
+    def predicted(self) -> list[Document]:
+        return list(read(self.folder / "predictions.jsonl", Jsonl()))
+
+    @property
+    def score(self) -> float | None:
+        """The task's score on the test notes; None if there was nothing to score."""
+        return dotted(self.folder / "metrics.json", self.settings.task.dev_score)
+
+
+def dotted(path: Path, key: str) -> float | None:
+    """The number at a dotted key of a JSON file."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    for part in key.split("."):
+        value = value[part]
+    return None if value is None else float(value)

@@ -1,0 +1,89 @@
+"""`clinnlp learning_curve`: the score over the number of training notes, and what the next point costs."""
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+
+from clinnlp.core.document import Document
+from clinnlp.core.run import write_json
+from clinnlp.errors import QUARANTINED, ConfigError, DataError
+from clinnlp.recipes import finetune
+from clinnlp.recipes._data import load_splits, write_quarantine
+from clinnlp.recipes._output import start_or_resume
+from clinnlp.recipes._units import Unit
+from clinnlp.text.splits import group_key
+
+log = logging.getLogger("clinnlp")
+
+
+@dataclass(frozen=True)
+class LearningCurve(finetune.Finetune):
+    """Fine-tune on 10, 25, 50 ... training notes and score each on test; a stopped run goes on where it ended."""
+
+    sizes: tuple[int, ...] = (10, 25, 50, 100, 250)
+    """Numbers of training notes, whole patients until the number is reached; larger ones than there are are left
+    out, all notes are always tried."""
+    repeats: int = 3
+    """Subsets of each size, each with its own seed; the smaller lie in the larger ones."""
+    keep_models: bool = False
+    """Keep every model; reports and predictions are always kept."""
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1:
+            raise ConfigError("sizes must be 1 or more", where="sizes")
+        if self.repeats < 1:
+            raise ConfigError("must be 1 or more", where="repeats")
+
+
+def run(settings: LearningCurve) -> int:
+    """Measure the curve; returns the exit status."""
+    # 1. documents
+    splits = load_splits(settings.data)
+    if not splits.test:
+        raise DataError("there are no test notes", next="give --data.test PATH or --data.test_share 0.2")
+    hashes = splits.hashes(settings.data)
+    run = start_or_resume("learning_curve", settings, settings.out, settings.seed, hashes)
+    write_quarantine(run.folder, splits.quarantined)
+
+    # 2. every size and repeat by itself
+    scores: dict[int, list[float]] = {}
+    for size in [*(n for n in sorted(set(settings.sizes)) if n < len(splits.train)), len(splits.train)]:
+        for repeat in range(1, settings.repeats + 1):
+            seed = settings.seed + repeat - 1
+            train = subset(splits.train, size, seed)
+            unit = Unit(run, f"notes-{size:06d}-repeat-{repeat}", settings, seed, settings.keep_models)
+            unit.finish(train, splits.dev, splits.test)
+            scores.setdefault(size, []).append(unit.score or 0.0)
+            log.info("%d notes, repeat %d: %s %.4f", len(train), repeat, settings.task.dev_score, scores[size][-1])
+
+    # 3. the curve
+    from clinnlp.evaluation.learning import learning_curve
+    from clinnlp.evaluation.learning_page import write_curve
+
+    curve = learning_curve(scores, settings.seed)
+    write_json(run.folder / "metrics.json", {"format_version": 1, "score": settings.task.dev_score, **curve.as_dict()})
+    facts = {"base": settings.base, "strategy": type(settings.strategy).__name__, "test notes": len(splits.test)}
+    write_curve(run.folder, curve, settings.task.dev_score, {name: str(value) for name, value in facts.items()})
+    run.finish(facts)
+    log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
+    return QUARANTINED if splits.quarantined else 0
+
+
+def subset(documents: list[Document], size: int, seed: int) -> list[Document]:
+    """About `size` documents: whole groups in an order of the seed, until the number is reached; in given order.
+
+    The subsets of one seed lie in each other.
+    """
+    keys = [group_key(document) for document in documents]
+    order = sorted(set(keys), key=lambda key: sha256(f"{seed}\n{key}".encode()).digest())
+    counts = dict.fromkeys(order, 0)
+    for key in keys:
+        counts[key] += 1
+    chosen: set[str] = set()
+    held = 0
+    for key in order:
+        if held >= size:
+            break
+        chosen.add(key)
+        held += counts[key]
+    return [document for document, key in zip(documents, keys, strict=True) if key in chosen]
