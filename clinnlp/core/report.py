@@ -3,9 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from clinnlp.core.notes_report import NotesReport as NotesReport
 from clinnlp.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from clinnlp.core.scorers import Detection, Scorer
 
 FORMAT_VERSION = 1  # of metrics.json; raised when a key changes its meaning or goes away
 
@@ -68,7 +72,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval; `units` units (documents, groups) were drawn with replacement `resamples` times."""
+    """A confidence interval; `units` units (documents, groups) were drawn with replacement `resamples` times.
+
+    `method` is percentile or bca, as it was computed: what BCa cannot correct falls back to percentile.
+    """
 
     low: float
     high: float
@@ -76,6 +83,7 @@ class Interval:
     resamples: int
     unit: str
     units: int
+    method: str = "percentile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +155,9 @@ class SpanCounts:
 
 @dataclass(frozen=True, slots=True)
 class EntityReport:
-    """Span scores over whole documents, in characters.
+    """Span scores over whole documents, in characters; `scorers` are the other ways of counting, by name.
 
-    Raises IntegrityError unless all spans in the data, gold and predicted, were scored.
+    Raises IntegrityError unless all spans in the data, gold and predicted, were scored, by each that counts spans.
     """
 
     strict: LabelScores
@@ -157,18 +165,19 @@ class EntityReport:
     predicted: SpanCounts
     documents: int
     documents_without_gold: int = 0
+    scorers: Mapping[str, "Scorer"] = field(default_factory=dict)
+    detection: "Detection | None" = None  # None where a predicted span has no score
 
     def __post_init__(self) -> None:
-        micro = self.strict.micro
-        for name, count, scored in (
-            ("gold", self.gold.total, micro.support),
-            ("predicted", self.predicted.total, micro.predicted),
-        ):
-            if count != scored:
-                raise IntegrityError(
-                    f"{name} entities in the data = {count}, scored = {scored}",
-                    next="report this as a bug; these scores must not be used",
-                )
+        counted = [(self.strict.micro.support, self.strict.micro.predicted)]
+        counted += [scorer.spans for scorer in self.scorers.values() if scorer.spans is not None]
+        for gold, predicted in counted:
+            for name, count, scored in (("gold", self.gold.total, gold), ("predicted", self.predicted.total, predicted)):
+                if count != scored:
+                    raise IntegrityError(
+                        f"{name} entities in the data = {count}, scored = {scored}",
+                        next="report this as a bug; these scores must not be used",
+                    )
 
     def as_dict(self) -> dict[str, Any]:
         counts = {
@@ -180,52 +189,12 @@ class EntityReport:
         }
         for name, side in (("gold", self.gold), ("predicted", self.predicted)):
             counts |= {f"{name}_{kind}": n for kind, n in asdict(side).items() if kind != "total"}
-        return {"strict": self.strict.as_dict(), "counts": counts}
-
-
-@dataclass(frozen=True, slots=True)
-class NotesReport:
-    """Scores of note labels; `correct` counts documents whose whole label set is right.
-
-    Accuracy is therefore plain accuracy with one label per note, subset accuracy with several.
-    `average_precision` is None without probabilities and lacks the labels that gold does not hold.
-    """
-
-    scores: LabelScores
-    documents: int
-    correct: int
-    multi_label: bool
-    unpredicted: int = 0  # documents without a predicted label
-    average_precision: Mapping[str, float] | None = None
-    accuracy_interval: Interval | None = None
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.documents if self.documents else math.nan
-
-    @property
-    def macro_average_precision(self) -> float:
-        """The mean over the labels that gold holds; NaN without probabilities."""
-        values = list((self.average_precision or {}).values())
-        return weighted_mean(values, [1] * len(values))
-
-    def prevalence(self, label: str) -> float:
-        """The part of the documents that have the label in gold."""
-        return self.scores.per_label[label].support / self.documents if self.documents else math.nan
-
-    def as_dict(self) -> dict[str, Any]:
-        scores = self.scores.as_dict()
-        precisions = self.average_precision or {}
-        for label, entry in scores["per_label"].items():
-            entry["average_precision"] = precisions.get(label, math.nan)
-        return {
-            "accuracy": self.accuracy,
-            "accuracy_interval": None if self.accuracy_interval is None else asdict(self.accuracy_interval),
-            "average_precision": self.macro_average_precision,
-            **scores,
-            "multi_label": self.multi_label,
-            "counts": {"documents": self.documents, "correct": self.correct, "unpredicted": self.unpredicted},
-        }
+        content = {"strict": self.strict.as_dict(), "counts": counts}
+        if self.scorers:
+            content["scorers"] = {name: scorer.as_dict() for name, scorer in self.scorers.items()}
+            content |= {"average_precision": None, "recall_at_precision": None}
+            content |= {} if self.detection is None else self.detection.as_dict()
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
 """Strict span scores: the same bounds, label and fragments, over whole documents, in characters."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from clinnlp.core.document import Document, Span
+from clinnlp.core.document import Document
 from clinnlp.core.report import EntityReport, LabelScores, Score, SpanCounts
 from clinnlp.evaluation.pairing import Pair, pair
 from clinnlp.evaluation.resample import (
@@ -20,6 +19,9 @@ from clinnlp.evaluation.resample import (
     sum_by_unit,
     units_of,
 )
+from clinnlp.evaluation.scorers import score_table
+from clinnlp.evaluation.scorers_detection import detect
+from clinnlp.evaluation.scorers_table import SpanTable, tabulate, tally
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,38 +48,25 @@ def evaluate_spans(
     seed: int = 13,
     resamples: int = RESAMPLES,
 ) -> EntityReport:
-    """Score predicted spans against gold spans, joined by document id; `labels` declares further labels.
+    """Score predicted spans against gold spans, joined by document id, strictly and by all scorers.
 
-    The interval of micro F1 is a bootstrap by group. Raises DataError if the two sides hold different documents.
+    `labels` declares further labels. The interval of micro F1 is a bootstrap by group. Raises DataError if the two
+    sides hold different documents or a span's score is not finite.
     """
-    return report_spans(count_spans(pair(gold, predicted), labels), seed, resamples)
+    pairs = pair(gold, predicted)
+    table = tabulate(pairs, labels)
+    report = report_spans(_count(table, pairs), seed, resamples)
+    scorers = score_table(table, [gold.text for gold, _ in pairs])
+    return replace(report, scorers=scorers, detection=detect(table, pairs))
 
 
 def count_spans(pairs: Sequence[Pair], labels: Sequence[str] | None = None) -> EntityCounts:
     """Count matches by document and label, spans as multisets: a copy of a span needs a copy to match."""
-    found: list[tuple[int, str, int, int]] = []  # document, label, column, count
-    for row, (gold, predicted) in enumerate(pairs):
-        ours, theirs = Counter(s.key for s in gold.spans), Counter(s.key for s in predicted.spans)
-        for column, keys in enumerate((ours & theirs, theirs - ours, ours - theirs)):
-            found.extend((row, key[2], column, count) for key, count in keys.items())
-    names = tuple(sorted({label for _, label, _, _ in found}.union(labels or ())))
-    position = {label: number for number, label in enumerate(names)}
-    array = np.zeros((len(pairs), len(names), 3), np.int32)
-    if found:
-        rows, spelled, columns, counts = zip(*found, strict=True)
-        np.add.at(array, (rows, [position[label] for label in spelled], columns), counts)
-    return EntityCounts(
-        labels=names,
-        array=array,
-        units=units_of([gold for gold, _ in pairs]),
-        gold=_describe([gold.spans for gold, _ in pairs]),
-        predicted=_describe([predicted.spans for _, predicted in pairs]),
-        documents_without_gold=sum(not gold.spans for gold, _ in pairs),
-    )
+    return _count(tabulate(pairs, labels), pairs)
 
 
 def report_spans(counts: EntityCounts, seed: int = 13, resamples: int = RESAMPLES) -> EntityReport:
-    """Sum counts over documents and draw the interval of micro F1 by group."""
+    """Sum counts over documents and draw the interval of micro F1 by group; strict scores only."""
     totals = counts.array.sum(axis=0, dtype=np.int64).tolist()
     interval = None
     if counts.units.count > 1:
@@ -92,24 +81,36 @@ def report_spans(counts: EntityCounts, seed: int = 13, resamples: int = RESAMPLE
     )
 
 
-def _describe(spans_by_document: Sequence[Sequence[Span]]) -> SpanCounts:
-    total = discontinuous = overlapping = duplicates = 0
-    for spans in spans_by_document:
-        total += len(spans)
-        if spans:
-            keys = {span.key for span in spans}
-            discontinuous += sum(bool(span.fragments) for span in spans)
-            duplicates += len(spans) - len(keys)
-            overlapping += _overlapping([key[:2] for key in keys])
-    return SpanCounts(total, discontinuous, overlapping, duplicates)
+def _count(table: SpanTable, pairs: Sequence[Pair]) -> EntityCounts:
+    labels = len(table.labels)
+    array = np.zeros((table.documents, labels, 3), np.int32)
+    cells, flat = table.document * labels + table.label, array.reshape(-1, 3)
+    for column, counts in enumerate((table.equal, table.predicted - table.equal, table.gold - table.equal)):
+        flat[:, column] = tally(cells, len(flat), counts)
+    return EntityCounts(
+        labels=table.labels,
+        array=array,
+        units=units_of([gold for gold, _ in pairs]),
+        gold=_describe(table, table.gold),
+        predicted=_describe(table, table.predicted),
+        documents_without_gold=sum(not gold.spans for gold, _ in pairs),
+    )
 
 
-def _overlapping(bounds: list[tuple[int, int]]) -> int:
-    """How many of these bounds share a character with another of them."""
-    bounds.sort()
-    count, reach = 0, 0
-    for number, (start, end) in enumerate(bounds):
-        into_next = number + 1 < len(bounds) and bounds[number + 1][0] < end
-        count += start < reach or into_next
-        reach = max(reach, end)
-    return count
+def _describe(table: SpanTable, copies: npt.NDArray[np.int64]) -> SpanCounts:
+    held = copies > 0
+    total = int(copies.sum())
+    return SpanCounts(
+        total=total,
+        discontinuous=int(copies[table.pieces > 0].sum()),
+        overlapping=_overlapping(table.start[held], table.end[held]),
+        duplicates=total - int(held.sum()),
+    )
+
+
+def _overlapping(start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> int:
+    """How many of these bounds, sorted, share a character with another of them."""
+    shares = np.zeros(len(start), np.bool_)
+    shares[1:] = start[1:] < np.maximum.accumulate(end)[:-1]
+    shares[:-1] |= start[1:] < end[:-1]
+    return int(shares.sum())

@@ -77,6 +77,7 @@ def test_metrics_json_of_entities_is_stable() -> None:
                         "resamples": 10_000,
                         "unit": "group",
                         "units": 4,
+                        "method": "percentile",
                     },
                 },
                 "macro": {"precision": 0.25, "recall": 0.5, "f1": 1 / 3},

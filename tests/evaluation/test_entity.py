@@ -227,6 +227,6 @@ def test_conlleval_counting_agrees_on_iob1(seed: int) -> None:
 
 
 def test_no_gold_entity_can_go_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entity, "_describe", lambda spans: SpanCounts(total=7))
+    monkeypatch.setattr(entity, "_describe", lambda *_: SpanCounts(total=7))
     with pytest.raises(Exception, match="gold entities in the data = 7, scored = 1"):
         score([note("1", Span(0, 5, "A"))], [note("1", Span(0, 5, "A"))])
