@@ -48,6 +48,26 @@ class Fields:
                 raise DataError(f"there is no column {column!r}; {told}", where=where, next="name the right column")
 
 
+@dataclass(frozen=True)
+class Named:
+    """The options of formats whose records have named fields or columns."""
+
+    id_field: str = "id"
+    """Field or column with the note's id; where a record has no `id`, its number in the file is the id."""
+    text_field: str = "text"
+    """Field or column with the note."""
+    spans_field: str = "spans"
+    """Field or column with the labelled spans."""
+    labels_field: str = "labels"
+    """Field or column with the note's classes: a list, or one string."""
+    group_field: str = "group"
+    """Field or column with the patient, or whatever else no split may cut."""
+
+    @property
+    def fields(self) -> Fields:
+        return Fields(self.id_field, self.text_field, self.spans_field, self.labels_field, self.group_field)
+
+
 def _shown(column: str, n: int) -> str:
     # a file without a header has a note in its first row: only what looks like a name is told
     return repr(column) if len(column) <= 40 and column.isprintable() and column.count(" ") < 4 else f"number {n}"

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.formats._bytes import Bad, encode, raw_lines, whole_file
-from clinnlp.formats._records import Fields, dump_json, object_or_text, parse_json, to_document, to_spans
+from clinnlp.formats._records import Named, dump_json, object_or_text, parse_json, to_document, to_spans
 from clinnlp.formats.base import Format
 
 
 @dataclass(frozen=True)
-class Csv(Format):
+class Csv(Named, Format):
     """CSV with a header: one note a row; every cell is a string, exactly as stored.
 
     Spans are a JSON list in their cell; labels are a JSON list or one label. Other columns are kept in `meta`.
@@ -25,24 +25,10 @@ class Csv(Format):
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
 
-    id_field: str = "id"
-    """Column with the note's id; without a column `id`, the row's number is the id."""
-    text_field: str = "text"
-    """Column with the note."""
-    spans_field: str = "spans"
-    """Column with the labelled spans."""
-    labels_field: str = "labels"
-    """Column with the note's classes."""
-    group_field: str = "group"
-    """Column with the patient, or whatever else no split may cut."""
     delimiter: str = ","
     """The one character between two cells."""
     labels_separator: str = ""
     """What stands between two labels of a cell that is not JSON; empty if such a cell is one label."""
-
-    @property
-    def fields(self) -> Fields:
-        return Fields(self.id_field, self.text_field, self.spans_field, self.labels_field, self.group_field)
 
     def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
         """Stream the notes of one file; a ragged or undecodable row is set aside.

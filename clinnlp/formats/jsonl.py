@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.formats._bytes import Bad, Line, encode, read_lines, whole_file
-from clinnlp.formats._records import Fields, dump_json, parse_json, to_document, to_spans
+from clinnlp.formats._records import Named, dump_json, parse_json, to_document, to_spans
 from clinnlp.formats.base import Format
 
 
 @dataclass(frozen=True)
-class Jsonl(Format):
+class Jsonl(Named, Format):
     """JSON lines: one note a line, as {"id", "text", "spans", "labels", "group", "meta"}.
 
     A span is {"start", "end", "label"} with "score", "fragments", "attributes" and "text" where given; "text"
@@ -20,21 +20,6 @@ class Jsonl(Format):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
-
-    id_field: str = "id"
-    """Field with the note's id; where `id` is missing, the line number is the id."""
-    text_field: str = "text"
-    """Field with the note."""
-    spans_field: str = "spans"
-    """Field with the labelled spans."""
-    labels_field: str = "labels"
-    """Field with the note's classes: a list, or one string."""
-    group_field: str = "group"
-    """Field with the patient, or whatever else no split may cut."""
-
-    @property
-    def fields(self) -> Fields:
-        return Fields(self.id_field, self.text_field, self.spans_field, self.labels_field, self.group_field)
 
     def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
         """Stream the notes of one file; a line that cannot be read is set aside, blank lines are passed over."""

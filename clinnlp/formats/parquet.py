@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.errors import DataError
 from clinnlp.formats._bytes import Bad, whole_file
-from clinnlp.formats._records import Fields, dump_json, object_or_text, parse_json, to_document, to_spans
+from clinnlp.formats._records import Fields, Named, dump_json, object_or_text, parse_json, to_document, to_spans
 from clinnlp.formats.base import Format
 
 READ_ROWS = 256
@@ -17,7 +17,7 @@ WRITE_CHARACTERS = 2**26  # rows wait for their batch; long notes must not wait 
 
 
 @dataclass(frozen=True)
-class Parquet(Format):
+class Parquet(Named, Format):
     """Parquet: one note a row, spans as a list of structs, `meta` as a JSON object in a string.
 
     Spans may also be a string with a JSON list. Other columns are kept in `meta`; dates and decimals there
@@ -25,21 +25,6 @@ class Parquet(Format):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
-
-    id_field: str = "id"
-    """Column with the note's id: strings or whole numbers; without a column `id`, the row's number is the id."""
-    text_field: str = "text"
-    """Column with the note."""
-    spans_field: str = "spans"
-    """Column with the labelled spans."""
-    labels_field: str = "labels"
-    """Column with the note's classes: lists of strings, or strings."""
-    group_field: str = "group"
-    """Column with the patient, or whatever else no split may cut."""
-
-    @property
-    def fields(self) -> Fields:
-        return Fields(self.id_field, self.text_field, self.spans_field, self.labels_field, self.group_field)
 
     def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
         """Stream the notes of one file; a row with a null or undecodable text is set aside.
