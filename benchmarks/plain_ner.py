@@ -114,7 +114,7 @@ def main() -> None:
         args=TrainingArguments(
             output_dir=f"{args.out}/trainer", num_train_epochs=args.epochs, learning_rate=args.learning_rate,
             per_device_train_batch_size=args.batch, per_device_eval_batch_size=args.batch, weight_decay=0.01,
-            warmup_ratio=0.1, seed=args.seed, save_strategy="no", report_to="none", disable_tqdm=True,
+            warmup_steps=0.1, seed=args.seed, save_strategy="no", report_to="none", disable_tqdm=True,
         ),
         train_dataset=rows["train"],
         data_collator=DataCollatorForTokenClassification(tokenizer),

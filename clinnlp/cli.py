@@ -103,14 +103,20 @@ def settings_of(recipe: Any) -> type[Any]:
 def read_settings(kind: type[Any], words: Sequence[str]) -> dict[str, Any]:
     """Positional words and flags as plain nested values, the config file underneath.
 
-    A recipe's `positionals` name the settings that its positional words fill; without, one is the config.
+    A recipe's `positionals` name the settings that its positional words fill, the last one all that are left if it
+    ends in `...`; without, one is the config.
     """
     values, positional = _flags(words)
     names: tuple[str, ...] = getattr(kind, "positionals", ())
+    filled: list[Any] = list(positional)
+    if names and names[-1].endswith("..."):
+        last = len(names) - 1
+        filled[last:] = [filled[last:]] if filled[last:] else []
+        names = (*names[:-1], names[-1].removesuffix("..."))
     if names:
-        if len(positional) > len(names):
-            raise UsageError(f"{len(positional)} words given, {len(names)} expected", next=" ".join(names).upper())
-        return config.merge(values, dict(zip(names, positional, strict=False)))
+        if len(filled) > len(names):
+            raise UsageError(f"{len(filled)} words given, {len(names)} expected", next=" ".join(names).upper())
+        return config.merge(values, dict(zip(names, filled, strict=False)))
     if len(positional) > 1:
         raise UsageError(f"{_visible(positional[1])!r} is one word too many", next=USAGE)
     base = config.load_yaml(Path(positional[0])) if positional else {}

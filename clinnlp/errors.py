@@ -53,6 +53,13 @@ class ChangedError(ClinnlpError):
     exit_status = 4
 
 
+class LeakError(ClinnlpError):
+    """Notes to be scored that the model was, or would be, trained on."""
+
+    code = "CLN-L4"
+    exit_status = 4
+
+
 class InUseError(ClinnlpError):
     """The output folder already holds a run, or something that is not ours."""
 

@@ -68,6 +68,26 @@ def test_positional_words() -> None:
         cli.read_settings(Settings, ["a", "b"])
 
 
+@dataclass(frozen=True)
+class Several:
+    """Settings whose last positional takes all words that are left."""
+
+    positionals: ClassVar[tuple[str, ...]] = ("src", "more...")
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["x", "y", "--a", "1", "z"], {"src": "x", "more": ["y", "z"], "a": "1"}),
+        (["x", "y"], {"src": "x", "more": ["y"]}),
+        (["x"], {"src": "x"}),
+        ([], {}),
+    ],
+)
+def test_the_last_positional_takes_all_that_are_left(words: list[str], values: dict[str, object]) -> None:
+    assert cli.read_settings(Several, words) == values
+
+
 def test_a_list_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"\[1: a list or mapping that is not valid YAML\."):
         cli.read_settings(Settings, ["--a", "[1"])

@@ -172,12 +172,15 @@ class EntityReport:
         counted = [(self.strict.micro.support, self.strict.micro.predicted)]
         counted += [scorer.spans for scorer in self.scorers.values() if scorer.spans is not None]
         for gold, predicted in counted:
-            for name, count, scored in (("gold", self.gold.total, gold), ("predicted", self.predicted.total, predicted)):
-                if count != scored:
-                    raise IntegrityError(
-                        f"{name} entities in the data = {count}, scored = {scored}",
-                        next="report this as a bug; these scores must not be used",
-                    )
+            self._check("gold", self.gold.total, gold)
+            self._check("predicted", self.predicted.total, predicted)
+
+    def _check(self, side: str, count: int, scored: int) -> None:
+        if count != scored:
+            raise IntegrityError(
+                f"{side} entities in the data = {count}, scored = {scored}",
+                next="report this as a bug; these scores must not be used",
+            )
 
     def as_dict(self) -> dict[str, Any]:
         counts = {
@@ -189,7 +192,7 @@ class EntityReport:
         }
         for name, side in (("gold", self.gold), ("predicted", self.predicted)):
             counts |= {f"{name}_{kind}": n for kind, n in asdict(side).items() if kind != "total"}
-        content = {"strict": self.strict.as_dict(), "counts": counts}
+        content: dict[str, Any] = {"strict": self.strict.as_dict(), "counts": counts}
         if self.scorers:
             content["scorers"] = {name: scorer.as_dict() for name, scorer in self.scorers.items()}
             content |= {"average_precision": None, "recall_at_precision": None}

@@ -6,14 +6,23 @@ from importlib import resources
 from typing import Any
 
 from clinnlp.core.report import Interval, LabelScores, Ratios, Report, Score
-from clinnlp.evaluation.panels import Panel
-from clinnlp.evaluation.rendering import data_facts, entity_facts, notes_facts, printable
+from clinnlp.evaluation.panels import Bar, Cell, Panel, Table, confusion
+from clinnlp.evaluation.rendering import (
+    MEANINGS,
+    data_facts,
+    detection_facts,
+    entity_facts,
+    notes_facts,
+    printable,
+)
 
 
-def html_report(report: Report, title: str, facts: Mapping[str, str], panels: Sequence[Panel] = ()) -> str:
+def html_report(
+    report: Report, title: str, facts: Mapping[str, str], panels: Sequence[Panel] = (), waived: Sequence[str] = ()
+) -> str:
     """One HTML page without scripts or outside requests.
 
-    `panels` stand after the scores; `facts` (data, model, settings) make the last table.
+    `waived` stands on top, `panels` after the scores; `facts` (data, model, settings) make the last table.
     """
     from jinja2 import DictLoader, Environment, StrictUndefined
 
@@ -25,12 +34,29 @@ def html_report(report: Report, title: str, facts: Mapping[str, str], panels: Se
     environment.filters["printable"] = printable
     page = environment.get_template("report.html.j2").render(
         title=printable(title),
-        panels=panels,
+        waived=waived,
+        panels=[*_score_panels(report), *panels],
         sections=list(_sections(report)),
         data=next(data_facts(report.data)),
         facts={printable(key): printable(value) for key, value in facts.items()},
     )
     return page if page.endswith("\n") else page + "\n"
+
+
+def _score_panels(report: Report) -> Iterator[Panel]:
+    """The confusion of note labels, and the span scorers side by side."""
+    if report.notes is not None and report.notes.confusion is not None:
+        labels = report.notes.labels
+        table = confusion(labels, report.notes.confusion, [*labels, "no prediction"])
+        yield Panel("Confusion", (), (table,))
+    if report.entity is None or not report.entity.scorers:
+        return
+    rows: list[tuple[Cell, ...]] = []
+    for name, scorer in report.entity.scorers.items():
+        precision, recall = Bar(scorer.micro.precision).text, Bar(scorer.micro.recall).text
+        rows.append((name, Bar(scorer.micro.f1), precision, recall, MEANINGS[name]))
+    table = Table(("scorer", "F1", "Precision", "Recall", "meaning"), tuple(rows), frozenset({2, 3}))
+    yield Panel("Scorers side by side", tuple(detection_facts(report.entity)), (table,))
 
 
 def _sections(report: Report) -> Iterator[dict[str, Any]]:

@@ -20,10 +20,10 @@ def text_report(report: Report) -> str:
     """The table of each task with what a reader needs to trust it; undefined ratios are printed as 0 and named."""
     parts = []
     if report.entity is not None:
-        parts += [entity_table(report.entity), _lines(entity_facts(report.entity))]
+        parts += [entity_table(report.entity), _lines(entity_facts(report.entity)), scorer_table(report.entity)]
     if report.notes is not None:
         parts += [notes_table(report.notes), _lines(notes_facts(report.notes)), _prevalence_table(report.notes)]
-    return "\n".join([*parts, _lines(data_facts(report.data))])
+    return "\n".join([part for part in parts if part] + [_lines(data_facts(report.data))])
 
 
 def entity_table(report: EntityReport) -> str:
@@ -34,6 +34,47 @@ def entity_table(report: EntityReport) -> str:
 def notes_table(report: NotesReport) -> str:
     """What sklearn's classification_report(digits=4, zero_division=0) prints, without its samples average."""
     return _table(report.scores, None if report.multi_label else (report.accuracy, report.documents))
+
+
+MEANINGS = {
+    "strict": "bounds, fragments and label agree",
+    "exact": "bounds and fragments agree, any label",
+    "partial": "bounds overlap, any label; counts half unless they agree",
+    "type": "bounds overlap and the label agrees",
+    "overlap": "a shared character and the label; pairs of spans",
+    "token": "words and signs under each label",
+    "character": "characters under each label",
+    "lenient": "seqeval's default and conlleval: neighbours of one label merge",
+}
+
+
+def scorer_table(report: EntityReport) -> str:
+    """Every way of counting, one row each (micro), and what the scores of spans are worth; empty without scorers."""
+    if not report.scorers:
+        return ""
+    heads = ("precision", "recall", "f1-score")
+    lines = [f"{'scorer':>12s} " + "".join(f" {head:>9}" for head in heads) + "  meaning", ""]
+    for name, scorer in report.scorers.items():
+        cells = (scorer.micro.precision, scorer.micro.recall, scorer.micro.f1)
+        lines.append(f"{name:>12s} " + "".join(f" {_number(c):>9}" for c in cells) + f"  {MEANINGS[name]}")
+    return "\n".join([*lines, "", _lines(detection_facts(report))])
+
+
+def detection_facts(report: EntityReport) -> Iterator[str]:
+    """Sentences on the scores of predicted spans."""
+    if report.detection is None:
+        yield "Average precision: not computed, predicted spans carry no scores"
+        return
+    yield (
+        f"Average precision of spans by score: micro {_number(report.detection.micro)}, "
+        f"macro {_number(report.detection.macro)}"
+    )
+    for point in report.detection.recall_at_precision:
+        if math.isnan(point.recall):
+            yield f"Precision {point.target:.2f} is not reached at any score"
+        else:
+            reached = f"{_number(point.recall)}, from score {point.threshold:.4f} on"
+            yield f"Recall at precision {point.target:.2f}: {reached}"
 
 
 def entity_facts(report: EntityReport) -> Iterator[str]:
@@ -61,6 +102,10 @@ def notes_facts(report: NotesReport) -> Iterator[str]:
     yield _interval_fact(name, report.accuracy, report.accuracy_interval)
     yield f"Documents {report.documents:,}, {report.unpredicted:,} of them without a predicted label"
     yield from _label_facts(report.scores)
+    yield (
+        f"Balanced accuracy {_number(report.balanced_accuracy)}, MCC {_number(report.mcc)}, "
+        f"AUROC (macro) {_number(report.macro_auroc)}"
+    )
     if report.average_precision is None:
         yield "Average precision: not computed, the predictions carry no label scores"
     else:

@@ -13,7 +13,7 @@ from clinnlp.errors import IntegrityError
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # of logits up to 1; larger ones may differ in proportion, as float32 does when an adapter is merged
 
 
 def probe_logits(trained: "Trained") -> Any:
@@ -31,7 +31,8 @@ def probe_logits(trained: "Trained") -> Any:
 def verify_folder(folder: Path, trained: "Trained") -> float:
     """The largest difference between the logits of `trained` and of the folder loaded by a fresh process.
 
-    Raises IntegrityError if it is over 1e-5 or the folder cannot be loaded.
+    Raises IntegrityError if it is over 1e-5 (times the largest logit, where that is over 1) or the folder cannot
+    be loaded.
     """
     expected = probe_logits(trained)
     command = [sys.executable, "-m", "clinnlp.models.verify", str(folder), trained.card.base]
@@ -40,8 +41,12 @@ def verify_folder(folder: Path, trained: "Trained") -> float:
         raise IntegrityError("a fresh process cannot load the saved model", where=str(folder))
     found = np.array(json.loads(process.stdout), dtype=np.float32).reshape(expected.shape)
     difference = float(np.abs(found - expected).max())
-    if not difference <= TOLERANCE:
-        raise IntegrityError(f"the saved model answers otherwise than the trained one: {difference:.2g}")
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise IntegrityError(
+            f"the saved model answers otherwise than the trained one: logits differ by {difference:.2g}",
+            where=str(folder),
+            next="do not use it; report this as a bug",
+        )
     return difference
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.formats.base import Format, find_files, read_records
 from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._leaks import WAIVERS, check_leaks
 from clinnlp.tasks.base import Task
 from clinnlp.text.splits import duplicate_ids, split
 
@@ -41,16 +42,28 @@ class DataSettings:
     """What to do with a record that cannot be read: stop, or set it aside, counted and named."""
     unknown_labels: Literal["refuse", "miss"] = "refuse"
     """What to do with dev or test labels that train lacks: stop, or score them as missed."""
+    allow: tuple[str, ...] | str = ()
+    """Leaks between splits to accept by name, with a comma between: duplicates, groups. The report says so on top."""
+
+    def __post_init__(self) -> None:
+        names = self.allow.split(",") if isinstance(self.allow, str) else self.allow
+        names = tuple(name.strip() for name in names if name.strip())
+        if unknown := set(names) - set(WAIVERS):
+            raise ConfigError(
+                f"{len(unknown)} unknown names", where="data.allow", next=f"there are {', '.join(WAIVERS)}"
+            )
+        object.__setattr__(self, "allow", names)
 
 
 @dataclass
 class Splits:
-    """The documents of each split, and the records that were set aside."""
+    """The documents of each split, the records that were set aside, and the leaks that data.allow waives."""
 
     train: list[Document]
     dev: list[Document]
     test: list[Document]
     quarantined: list[Quarantined]
+    waived: list[str] = field(default_factory=list)
 
     def hashes(self, settings: DataSettings) -> dict[str, str]:
         """The content hash of the files behind each split."""
@@ -83,27 +96,30 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
 
 
 def load_splits(settings: DataSettings) -> Splits:
-    """All splits a config names or asks for. Raises DataError if a group lies in two of them."""
+    """All splits a config names or asks for. Raises LeakError if two of them share a group or a long text."""
     if settings.train is None:
         raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
     quarantined: list[Quarantined] = []
     parts = {"train": load_documents(settings.train, settings, quarantined), "dev": [], "test": []}
-    shares = {"dev": settings.dev_share, "test": settings.test_share}
-    asked = {}
     for name, path in (("dev", settings.dev), ("test", settings.test)):
         if path:
             parts[name] = load_documents(path, settings, quarantined)
-        elif shares[name]:
-            asked[name] = shares[name]
-    if asked:
-        made = split(parts["train"], {"train": 1.0 - sum(asked.values()), **asked}, settings.split_seed)
-        parts |= made
-    _check_leaks(parts)
+    parts |= asked_splits(parts, settings)
+    waived = check_leaks(parts, settings.allow)
     for record in quarantined[:5]:
         log.warning("set aside: %s: %s", record.where, record.reason)
     if quarantined:
         log.warning("%d records were set aside", len(quarantined))
-    return Splits(parts["train"], parts["dev"], parts["test"], quarantined)
+    return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived)
+
+
+def asked_splits(parts: Mapping[str, list[Document]], settings: DataSettings) -> dict[str, list[Document]]:
+    """Train, and the dev and test splits that its shares ask for and no files hold; nothing if none is asked for."""
+    shares = {"dev": settings.dev_share, "test": settings.test_share}
+    asked = {name: share for name, share in shares.items() if share and not parts.get(name)}
+    if not asked:
+        return {}
+    return split(parts["train"], {"train": 1.0 - sum(asked.values()), **asked}, settings.split_seed)
 
 
 def check_labels(
@@ -121,22 +137,6 @@ def check_labels(
             next="correct them, or --data.unknown_labels miss to score them as missed",
         )
     log.warning("%s holds labels that cannot be found and will be scored as missed: %s", name, listed)
-
-
-def _check_leaks(parts: dict[str, list[Document]]) -> None:
-    names = [name for name, documents in parts.items() if documents]
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            groups = {d.group for d in parts[first] if d.group} & {d.group for d in parts[second] if d.group}
-            if groups:
-                raise DataError(
-                    f"{len(groups)} groups (patients) are in both {first} and {second}",
-                    where=f"data.{second}",
-                    next=f"split by group, or ask for a split with --data.{second}_share",
-                )
-            texts = {d.text for d in parts[first]} & {d.text for d in parts[second]}
-            if texts:
-                log.warning("%d texts occur in both %s and %s", len(texts), first, second)
 
 
 def write_quarantine(folder: Path, quarantined: Sequence[Quarantined]) -> None:

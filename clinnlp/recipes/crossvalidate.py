@@ -12,7 +12,8 @@ from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import data_sha256, load_documents, write_quarantine
-from clinnlp.recipes._output import start_or_resume, write_report
+from clinnlp.recipes._output import start_or_resume
+from clinnlp.recipes._scores import Scored
 from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Fold, Folds, folds
 from clinnlp.text.splits import split
@@ -73,7 +74,8 @@ def run(settings: CrossValidate) -> int:
         "test_notes": [len(fold.test) for fold in made],
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.base}
-    write_report(run.folder, report, "clinnlp crossvalidate: pooled over folds", facts)
+    scored = Scored(tested, predicted, report, seed=settings.seed)
+    scored.write(run.folder, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")
     run.finish(facts)

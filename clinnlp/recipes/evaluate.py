@@ -1,17 +1,18 @@
 """`clinnlp evaluate`: scores of a model, or of predictions made elsewhere, against gold notes."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from clinnlp.core.document import Document
-from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, write_quarantine
-from clinnlp.recipes._output import start_run, write_report
+from clinnlp.recipes._leaks import check_leaks, check_trained_on
+from clinnlp.recipes._output import start_run
+from clinnlp.recipes._scores import Scored, perfect_spans
 
 log = logging.getLogger("clinnlp")
 
@@ -31,17 +32,23 @@ class Evaluate:
     predictions_format: Format = field(default_factory=Jsonl)
     """How the predictions are stored."""
     data: DataSettings = field(default_factory=DataSettings)
-    """The gold notes; only data.test is read."""
+    """The gold notes are data.test; data.train and data.dev, where given, are only searched for leaks."""
     task: Literal["ner", "note_classification"] | None = None
     """What is scored of predictions; null scores spans and note labels as the data holds them."""
     seed: int = 13
     """Seed of the bootstrap intervals."""
+    with_text: bool = False
+    """Write notes.html too: the notes with gold and predicted spans side by side; it holds note text."""
+    with_text_notes: int = 200
+    """How many notes that page shows at most, those with the most errors."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.predictions is None):
             raise ConfigError("give either model or predictions", next="--model DIR or --predictions PATH")
         if self.data.test is None:
             raise ConfigError("this setting is required", where="data.test", next="give --data.test PATH")
+        if self.with_text_notes < 1:
+            raise ConfigError("must be 1 or more", where="with_text_notes")
 
 
 def run(settings: Evaluate) -> int:
@@ -53,33 +60,52 @@ def run(settings: Evaluate) -> int:
     gold = load_documents(path, settings.data, quarantined)
     run.manifest.data["test"] = data_sha256(path, settings.data.format)
     write_quarantine(run.folder, quarantined)
+    waived = _check_leaks(settings, gold)
 
     # 2. predictions, read or made
     from clinnlp.evaluation.score import evaluate
 
-    facts: dict[str, Any] = {"notes": len(gold)}
+    facts: dict[str, Any] = {"notes": len(gold)} | ({"waived": "; ".join(waived)} if waived else {})
     if settings.model is not None:
-        predicted, schema, report = _with_model(settings, gold)
-        facts |= {"model": str(settings.model), "labels": len(schema.labels)}
+        scored = replace(_with_model(settings, gold), waived=waived)
+        predicted = list(scored.predicted)
+        facts |= {"model": str(settings.model)}
         Jsonl().write(predicted, run.folder / "predictions.jsonl")
     else:
         predicted = list(read(str(settings.predictions), settings.predictions_format))
         run.manifest.data["predictions"] = data_sha256(str(settings.predictions), settings.predictions_format)
         report = evaluate(gold, predicted, seed=settings.seed, task=settings.task)
+        scored = Scored(gold, predicted, report, waived=waived, seed=settings.seed)
 
     # 3. report
-    write_report(run.folder, report, "clinnlp evaluate", facts)
+    scored.write(run.folder, "clinnlp evaluate", facts)
+    if settings.with_text:
+        scored.write_text(run.folder, "clinnlp evaluate", settings.with_text_notes)
     run.finish(facts)
     print((run.folder / "report.txt").read_text(encoding="utf-8"))
     log.info("report: %s", run.folder / "report.html")
     return QUARANTINED if quarantined else 0
 
 
-def _with_model(settings: Evaluate, gold: list[Document]) -> tuple[list[Document], LabelSchema, Any]:
+def _check_leaks(settings: Evaluate, gold: list[Document]) -> list[str]:
+    """What data.allow waives of the leaks into the test notes, as far as what was trained on is known."""
+    named = {"train": settings.data.train, "dev": settings.data.dev}
+    waived: list[str] = []
+    for name, path in named.items():
+        if path:
+            waived += check_leaks({name: load_documents(path, settings.data, []), "test": gold}, settings.data.allow)
+    if settings.model is not None:
+        waived += check_trained_on(settings.model, gold, settings.data.allow)
+    return waived
+
+
+def _with_model(settings: Evaluate, gold: list[Document]) -> Scored:
     from clinnlp.labeling.predict import predict
     from clinnlp.models.load import load_trained
 
     trained = load_trained(Path(str(settings.model)), settings.base)
     check_labels(trained.task, gold, trained.schema, "test", settings.data)
     predicted = list(predict(trained, gold))
-    return predicted, trained.schema, trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
+    report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
+    perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
+    return Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import QUARANTINED, DataError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
-from clinnlp.recipes._output import start_run, write_report
+from clinnlp.recipes._leaks import remember_trained_on
+from clinnlp.recipes._output import start_run
+from clinnlp.recipes._scores import Scored, perfect_spans
 from clinnlp.strategies.base import Strategy, head_names, parameter_groups
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.base import Task
@@ -47,6 +49,14 @@ class Finetune:
     """The training loop."""
     seed: int = 13
     """Seed of the head's weights, the order and dropout."""
+    with_text: bool = False
+    """Write notes.html too: the notes with gold and predicted spans side by side; it holds note text."""
+    with_text_notes: int = 200
+    """How many notes that page shows at most, those with the most errors."""
+
+    def __post_init__(self) -> None:
+        if self.with_text_notes < 1:
+            raise ConfigError("must be 1 or more", where="with_text_notes")
 
 
 def run(settings: Finetune) -> int:
@@ -72,21 +82,28 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
     run.manifest.weights = {"base": trained.card.base_sha256}
 
     # 3. train; the dev split chooses the weights
-    fitted, ledger = _train(settings, trained, splits)
+    fitted, ledger, weights = _train(settings, trained, splits)
     write_json(run.folder / "alignment.json", ledger)
     if splits.dev:
         trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
 
     # 4. save, and prove in a fresh process that what was saved answers the same
     difference = _save(settings, trained, run.folder / "model")
+    remember_trained_on(run, [*splits.train, *splits.dev])
 
     # 5. score the test split, once; dev where there is no test
-    facts = _facts(settings, trained, splits, fitted) | {"reload_difference": difference}
+    facts = _facts(settings, trained, splits, fitted) | weights | {"reload_difference": difference}
+    facts |= {"waived": "; ".join(splits.waived)} if splits.waived else {}
     name, gold = ("test", splits.test) if splits.test else ("dev", splits.dev)
     if gold:
         predicted = _predict(trained, gold)
         report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
-        write_report(run.folder, report, f"clinnlp finetune: scores on {name}", facts | {"scored on": name})
+        perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
+        scored = Scored(gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed)
+        title = f"clinnlp finetune: scores on {name}"
+        scored.write(run.folder, title, facts | {"scored on": name})
+        if settings.with_text:
+            scored.write_text(run.folder, title, settings.with_text_notes)
         Jsonl().write(predicted, run.folder / "predictions.jsonl")
         log.info("scores on %s:\n%s", name, (run.folder / "report.txt").read_text(encoding="utf-8"))
     else:
@@ -116,8 +133,8 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
     return Trained(model, tokenizer, task, schema, card)
 
 
-def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit, dict[str, Any]]":
-    """Train in place; returns what the loop did and the alignment ledger of each split."""
+def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit, dict[str, Any], dict[str, int]]":
+    """Train in place; returns what the loop did, the alignment ledger of each split and the counts of weights."""
     from clinnlp.training.fit import fit
     from clinnlp.training.supervised import ExampleSource
 
@@ -155,7 +172,7 @@ def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit
         groups, fitting, settings.seed, dev_score if splits.dev else None,
     )  # fmt: skip
     trained.model = settings.strategy.finish(trained.model)
-    return fitted, {"train": alignment.as_dict()}
+    return fitted, {"train": alignment.as_dict()}, {"trained weights": moved, "weights": total}
 
 
 def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:

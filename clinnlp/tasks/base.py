@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from clinnlp.core.report import Report
+    from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,14 @@ class Task:
         raise AssertionError(f"{type(self).__name__} defines no decode()")
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Task":
-        """The task with what is chosen on the dev split (such as a threshold) filled in."""
+        """The task with what is chosen on the dev split (such as a threshold or a calibration) filled in."""
         return self
+
+    def before_and_after(
+        self, gold: Sequence[Document], predicted: Sequence[Document], seed: int
+    ) -> "BeforeAndAfter | None":
+        """How far the scores of `predicted` are probabilities, raw and calibrated; None for a task without scores."""
+        return None
 
     def evaluate(
         self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int

@@ -1,7 +1,7 @@
 """Named entity recognition."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,12 +11,14 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.packing import pad_rows
 from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans
 from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
+from clinnlp.evaluation.calibration import Calibration, calibrate, fit_calibration, uncalibrate
 from clinnlp.tasks.base import Answers, Example, Task
 
 if TYPE_CHECKING:
     import torch
 
     from clinnlp.core.report import Report
+    from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Ner(Task):
     trained_tokens: Literal["first", "all"] = "first"
     """Tokens of a word that are trained on its tag; all for models that transformers.pipeline is to read as well,
     whose simple aggregation takes every token at its word. clinnlp reads the first in both cases."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """How the scores of spans become probabilities of being right; fitted on the dev split at the end of training."""
 
     def gold_labels(self, document: Document) -> Iterable[str]:
         return (span.label for span in document.spans)
@@ -82,7 +86,7 @@ class Ner(Task):
     def decode(
         self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema
     ) -> list[Document]:
-        """Join the owned tokens of all windows, then read the tags of the whole note once."""
+        """Join the owned tokens of all windows, then read the tags of the whole note once; scores are calibrated."""
         marks = [units(document.text, t) for document, t in zip(documents, tokens, strict=True)]
         nothing = np.zeros((0, schema.tag_count), np.float32)
         joined = [
@@ -98,7 +102,18 @@ class Ner(Task):
             scores[mark] = confidence(logits, chosen)
             spans: tuple[Span, ...] = tags_to_spans(document.text, t, mark, tags, schema, scores)
             found.append(replace(document, spans=spans, labels=()))
-        return found
+        return calibrate(found, self.calibration)
+
+    def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Ner":
+        """The calibration of span scores with the least log loss on the dev split."""
+        raw = uncalibrate(predicted, self.calibration)
+        return replace(self, calibration=fit_calibration(gold, raw))
+
+    def before_and_after(self, gold: Sequence[Document], predicted: Sequence[Document], seed: int) -> "BeforeAndAfter":
+        """How far the scores of spans are probabilities, raw and calibrated."""
+        from clinnlp.evaluation.calibration_report import before_and_after
+
+        return before_and_after(gold, predicted, self.calibration, seed=seed)
 
     def evaluate(
         self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from clinnlp.core.document import Document, Span
 from clinnlp.core.report import EntityReport, Score, SpanCounts
+from clinnlp.errors import IntegrityError
 from clinnlp.evaluation import entity
 from clinnlp.evaluation.entity import count_spans, evaluate_spans, report_spans
 from clinnlp.evaluation.pairing import pair
@@ -230,3 +232,21 @@ def test_no_gold_entity_can_go_unscored(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(entity, "_describe", lambda *_: SpanCounts(total=7))
     with pytest.raises(Exception, match="gold entities in the data = 7, scored = 1"):
         score([note("1", Span(0, 5, "A"))], [note("1", Span(0, 5, "A"))])
+
+
+@pytest.mark.parametrize("name", ["strict", "exact", "partial", "type", "overlap"])
+def test_every_scorer_of_spans_must_score_them_all(name: str) -> None:
+    report = score([note("1", Span(0, 5, "A"))], [note("1", Span(0, 6, "A"))])
+    other = score([note("1")], [note("1", Span(0, 6, "A"))])
+    with pytest.raises(IntegrityError) as caught:
+        replace(report, scorers={**report.scorers, name: other.scorers[name]})
+    assert str(caught.value) == (
+        "gold entities in the data = 1, scored = 0. Next: report this as a bug; these scores must not be used."
+    )
+
+
+def test_the_interval_costs_no_scorers() -> None:
+    counts = count_spans([(note("1", Span(0, 5, "A")), note("1"))])
+    report = report_spans(counts, resamples=2)
+    assert report.scorers == {} and report.detection is None
+    assert list(report.as_dict()) == ["strict", "counts"], "what was not computed is not in metrics.json"

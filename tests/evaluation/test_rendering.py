@@ -11,7 +11,7 @@ from clinnlp.core.report import Report
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.notes import evaluate_notes
 from clinnlp.evaluation.page import html_report
-from clinnlp.evaluation.rendering import entity_table, notes_table, printable, text_report
+from clinnlp.evaluation.rendering import entity_table, notes_table, printable, scorer_table, text_report
 from clinnlp.evaluation.score import evaluate
 from tests.evaluation.flat import TokenSpan, disturb, documents, flat_corpus, read_iob2, tags
 
@@ -80,13 +80,33 @@ def test_notes_table_is_sklearns(seed: int, multi: bool) -> None:
     assert ours == theirs[: theirs.rindex("\n", 0, theirs.index(" samples avg")) + 1]
 
 
+def test_scorers_stand_side_by_side() -> None:
+    """One of two spans is right, one is a character short: 2 of 3 characters of gold A 2:5 are found.
+
+    Characters: 4 found of 5 in gold, none beyond: precision 1, recall 0.8. Partial: (1 + 0.5) / 2.
+    """
+    gold = [Document("1", "ab cde", spans=(Span(0, 2, "A"), Span(3, 6, "A")))]
+    predicted = [Document("1", "ab cde", spans=(Span(0, 2, "A", 0.9), Span(3, 5, "A", 0.4)))]
+    report = evaluate(gold, predicted).entity
+    assert report is not None
+    rows = {line.split()[0]: line.split()[1:4] for line in scorer_table(report).splitlines() if line.strip()}
+    assert rows["strict"] == rows["exact"] == ["0.5000", "0.5000", "0.5000"]
+    assert rows["partial"] == ["0.7500", "0.7500", "0.7500"]
+    assert rows["overlap"] == rows["type"] == ["1.0000", "1.0000", "1.0000"]
+    assert rows["character"] == ["1.0000", "0.8000", "0.8889"]
+    assert "Recall at precision 0.90: 0.5000, from score 0.9000 on." in scorer_table(report)
+    assert "Scorers side by side" in html_report(evaluate(gold, predicted), "t", {})
+
+
 def test_text_names_what_the_table_cannot_say() -> None:
     gold = [
         Document("1", "x" * 50, spans=(Span(0, 9, "A", fragments=((0, 3), (5, 9))), Span(1, 4, "A"), Span(1, 4, "B"))),
         Document("2", " "),
     ]
     predicted = [Document("1", "x" * 50, spans=(Span(1, 4, "A"), Span(1, 4, "C\x1b[31m"))), Document("2", " ")]
-    text = text_report(evaluate(gold, predicted, labels=["A", "B", "D"]))
+    report = evaluate(gold, predicted, labels=["A", "B", "D"])
+    assert report.entity is not None
+    text = text_report(report).replace(scorer_table(report.entity) + "\n", "")  # has a test of its own
     text = re.sub(r"[\d,]+ resamples", "N resamples", text)  # those with something to score
     assert text == (
         "              precision    recall  f1-score   support\n"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ConfigError, IntegrityError, UnsafeError
+from clinnlp.models import verify
 from clinnlp.models.folder import MINI, Card, base_folder, check_base, check_folder, weights_sha256
 from clinnlp.models.load import Base, load_trained, longest_row
 from clinnlp.models.verify import probe_logits, verify_folder
@@ -190,11 +192,30 @@ def test_a_fresh_process_proves_the_folder(folder: Path) -> None:
     assert verify_folder(folder, trained) <= 1e-5
     with torch.no_grad():
         trained.model.classifier.bias += 0.1  # what was saved is not what was trained
-    with pytest.raises(IntegrityError, match=r"the saved model answers otherwise than the trained one: 0\.1"):
+    with pytest.raises(
+        IntegrityError, match=r"the saved model answers otherwise than the trained one: logits differ by 0\.1\."
+    ):
         verify_folder(folder, trained)
     (folder / "model.safetensors").unlink()
     with pytest.raises(IntegrityError, match="a fresh process cannot load the saved model"):
         verify_folder(folder, trained)
+
+
+def test_what_counts_as_the_same_answer_grows_with_the_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merged adapter rounds its weights: logits near 20 may differ by 1e-4, logits near 1 by 1e-5."""
+    trained = load_trained(folder)
+    answered = probe_logits(trained)
+    for size, difference, same in ((1.0, 9e-6, True), (1.0, 2e-5, False), (20.0, 1e-4, True), (20.0, 3e-4, False)):
+        wanted = answered / np.abs(answered).max() * size
+        monkeypatch.setattr(verify, "probe_logits", lambda _, wanted=wanted: wanted)
+        said = json.dumps((wanted + difference).ravel().tolist()).encode()
+        done = subprocess.CompletedProcess([], 0, said, b"")
+        monkeypatch.setattr(verify.subprocess, "run", lambda *_, done=done, **__: done)
+        if same:
+            assert verify_folder(folder, trained) == pytest.approx(difference, rel=0.2)
+        else:
+            with pytest.raises(IntegrityError, match="logits differ"):
+                verify_folder(folder, trained)
 
 
 def test_the_probe_is_the_same_every_time(folder: Path) -> None:

@@ -43,6 +43,7 @@ def test_the_manifest_says_how_it_was_made(ner_run: Path) -> None:
     assert len(manifest["weights_sha256"]["base"]) == 64
     assert manifest["facts"]["reload_difference"] <= 1e-5
     assert manifest["facts"]["test notes"] == 12
+    assert 0 < manifest["facts"]["trained weights"] < manifest["facts"]["weights"], "LoRA trains a part of them"
 
 
 def test_settings_start_the_same_run_again(ner_run: Path) -> None:
@@ -132,10 +133,11 @@ def test_a_patient_in_two_splits_is_refused(
 ) -> None:
     path = corpus / "train.jsonl"
     words = ("--base", tiny("bert"), "--data.train", path, "--data.dev", path, "--out", tmp_path / "run")
-    assert command("finetune", *words) == 2
+    assert command("finetune", *words) == 4
     assert capsys.readouterr().err.strip() == (
-        "clinnlp: error[CLN-D2] data.dev: 20 groups (patients) are in both train and dev. Kept: nothing was written. "
-        "Next: split by group, or ask for a split with --data.dev_share."
+        "clinnlp: error[CLN-L4] data.dev: groups (patients) in both train and dev: 20. Kept: nothing was written. "
+        "Next: split by group (finetune does, with --data.dev_share), or --data.allow groups: the report then says so "
+        "on top."
     )
 
 

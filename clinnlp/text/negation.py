@@ -1,0 +1,139 @@
+"""Negated or affirmed: cues before and after a span, within its sentence (English).
+
+After NegEx (Chapman et al. 2001, J Biomed Inform 34:301) and ConText (Harkema et al. 2009, J Biomed Inform 42:839):
+cues open a scope, terminators and sentence ends close it, pseudo-cues look like cues and are none. The cues are a list
+of our own. Not covered: family members, hypotheses, the past.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+BEFORE = (  # negate what follows
+    "no", "not", "without", "w/o", "denies", "denied", "denying", "deny", "never", "neither", "nor", "cannot",
+    "negative for", "neg for", "free of", "free from", "clear of", "absence of", "absent", "lack of", "lacks",
+    "lacking", "none of", "ruled out for", "ruled out", "rules out", "fails to reveal", "failed to reveal",
+    "fails to show", "failed to show", "rather than", "unremarkable for",
+)  # fmt: skip
+AFTER = (  # negate what stands before them
+    "is negative", "was negative", "are negative", "were negative", "came back negative", "is ruled out",
+    "was ruled out", "were ruled out", "been ruled out", "is absent", "are absent", "was absent", "were absent",
+    "is denied", "was denied", "were denied", "been excluded", "was excluded", "unlikely", "none",
+    *(f"{verb}not {seen}" for verb in ("", "is ", "was ", "are ", "were ", "been ") for seen in (
+        "seen", "identified", "noted", "present", "found", "demonstrated", "visualized", "observed", "detected",
+        "appreciated", "evident",
+    )),
+)  # fmt: skip
+PSEUDO = (  # no negation
+    "no increase", "no decrease", "no change", "no changes", "no interval change", "no significant change",
+    "no further", "no doubt", "no one", "not only", "not necessarily", "not certain", "not sure", "not clear",
+    "not ruled out", "not been ruled out", "not excluded", "cannot be excluded", "cannot be ruled out",
+    "cannot exclude", "cannot rule out", "could not be ruled out", "could not rule out", "unable to rule out",
+    "not improved", "not improve", "not resolved", "not controlled", "without difficulty", "gram negative",
+    "gram-negative", "rh negative", "rh-negative", "with or without", "not caused by",
+)  # fmt: skip
+TERMINATORS = (
+    "but", "however", "although", "though", "nevertheless", "nonetheless", "yet", "still", "except", "except for",
+    "apart from", "aside from", "other than", "whereas", "which", "who", "because", "because of", "due to",
+    "secondary to", "cause of", "source of", "reason for", "etiology of", "presents with", "presented with",
+    "presenting with", "complains of", "complained of", "complaining of", "reports", "reported", "admits", "admits to",
+    "endorses", "positive for", "status post", "s/p",
+)  # fmt: skip
+NAMES = ("affirmed", "negated")
+WRAPPED = 50  # characters: a shorter line was not broken for want of room
+
+_KIND = {
+    phrase: kind
+    for kind, phrases in (("stop", TERMINATORS), ("before", BEFORE), ("after", AFTER), ("pseudo", PSEUDO))
+    for phrase in phrases
+}
+_TITLES = frozenset(("dr", "mr", "mrs", "ms", "prof", "st", "vs"))  # a full stop after them ends no sentence
+_SHORT = frozenset(("approx", "etc", "pt", "min", "max", "fig"))  # nor after these and p.o, before a small letter
+_BREAK = re.compile(r"[;\n.!?](?!(?<=[.!?])[^\s,])")  # where a sentence may end; a point inside 38.5 is none
+_NEW_LINE = re.compile(r"\n[ \t\r]*(?:\n|[-*•]|\d+[.)]|[A-Z])")
+
+
+def _phrases(phrases: Iterable[str]) -> re.Pattern[str]:
+    """Any of the phrases as whole words in lower case; at one place the longest wins."""
+    by_letter: dict[str, list[str]] = {}
+    for phrase in sorted(phrases, key=len, reverse=True):
+        by_letter.setdefault(phrase[0], []).append(r"\s+".join(map(re.escape, phrase[1:].split(" "))))
+    # the first letter stands before the check that it begins a word: re then skips to it, five times as fast
+    parts = (rf"{letter}(?<!\w.)(?:{'|'.join(rests)})" for letter, rests in sorted(by_letter.items()))
+    return re.compile(rf"(?:{'|'.join(parts)})(?!\w)", re.DOTALL)
+
+
+_PHRASES = _phrases(_KIND)
+_CONTRACTED = re.compile(r"['’](?<=n.)t\b")
+
+
+def polarity(text: str, bounds: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """ "negated" or "affirmed" for each (start, end), by where it starts."""
+    found = negated(text)
+    starts = [start for start, _ in found]
+    reach = list(accumulate((end for _, end in found), max))
+    places = [bisect_right(starts, start) - 1 for start, _ in bounds]
+    inside = [place >= 0 and start < reach[place] for place, (start, _) in zip(places, bounds, strict=True)]
+    return tuple(NAMES[one] for one in inside)
+
+
+def negated(text: str) -> list[tuple[int, int]]:
+    """The stretches of a text that a cue negates, sorted; they may overlap.
+
+    A cue reaches to the next terminator or the end of the sentence, one that follows what it negates back to the
+    last. A line break ends a sentence where the line is short (a wrapped one would be longer) or the next one is
+    empty or begins with a capital, a number or a bullet.
+    """
+    scopes: list[tuple[int, int]] = []
+    begin, opened = 0, -1  # of the stretch since the last terminator; of the scope that a cue opened
+    for start, end, kind in _marks(text):
+        if kind == "before":
+            opened = end if opened < 0 else opened
+        elif kind == "after":
+            scopes.append((begin, start))
+        elif kind == "stop":
+            if opened >= 0:
+                scopes.append((opened, start))
+            begin, opened = end, -1
+    if opened >= 0:
+        scopes.append((opened, len(text)))
+    return sorted(scopes)
+
+
+def _marks(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of all cues, pseudo-cues and terminators, sentence ends among them, in text order."""
+    lower = text.lower()
+    if len(lower) != len(text):  # one letter may become two
+        lower = "".join(char if len(char.lower()) > 1 else char.lower() for char in text)
+    marks = [(m.start(), m.end(), _KIND[" ".join(m[0].split())]) for m in _PHRASES.finditer(lower)]
+    marks += [(m.start(), m.end(), "before") for m in _CONTRACTED.finditer(lower)]
+    if all(kind in ("stop", "pseudo") for _, _, kind in marks):
+        return []
+    for match in _BREAK.finditer(text):
+        if _ends(text, match.start()):
+            marks.append((match.start(), match.end(), "stop"))
+    return sorted(marks)
+
+
+def _ends(text: str, place: int) -> bool:
+    """Whether the sign at this place ends a sentence."""
+    sign = text[place]
+    if sign == "\n":
+        wrapped = place - text.rfind("\n", 0, place) > WRAPPED
+        return not wrapped or _NEW_LINE.match(text, place) is not None
+    if sign != ";" and text[place + 1 : place + 2] == ",":
+        return text[place + 2 : place + 3].isupper()  # a comma that replaces a newline, as in MTSamples
+    return sign != "." or _full_stop(text, place)
+
+
+def _full_stop(text: str, place: int) -> bool:
+    """Whether a point ends a sentence: not after a title, nor after an abbreviation before a small letter."""
+    words = text[max(0, place - 12) : place].split()
+    if not words or not text[place - 1].isalpha():
+        return True
+    word = words[-1].lstrip("([").lower()
+    if word not in _SHORT and ("." not in word or max(map(len, word.split("."))) > 1):
+        return word not in _TITLES
+    after = text[place + 1 : place + 40].lstrip()[:1]
+    return not (after.islower() or after.isdigit())
