@@ -2,8 +2,9 @@
 
     python benchmarks/transfer.py --corpora CORPORA --base DIR --adapted runs/adapted/model --seeds 1 2 3
 
-Arms: the base's architecture with random weights, clinnlp-mini, the base, and the base after continued pretraining.
-All weights move, each arm with the same steps; dev chooses the weights; strict F1 on the official test split.
+Arms: the base's architecture with random weights, that of clinnlp-mini with random weights, clinnlp-mini, the base, and
+the base after continued pretraining. All weights move, each arm with the same steps and rate; dev chooses the weights;
+strict F1 on the official test split. Finished cells under OUT are not repeated; the table holds those that are there.
 """
 
 import argparse
@@ -13,10 +14,12 @@ from typing import Any
 
 import cells
 
+from clinnlp.models.folder import MINI, base_folder
+
 SENTENCES = 1000
 
 
-def random_weights(base: str, folder: Path) -> Path:
+def random_weights(base: Path | None, folder: Path) -> Path:
     """A folder with the base's architecture and tokenizer, and random weights."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
@@ -38,35 +41,47 @@ def first_sentences(source: Path, target: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpora", type=Path, required=True)
-    parser.add_argument("--base", required=True)
-    parser.add_argument("--adapted", required=True)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--adapted", type=Path, default=Path("runs/adapted/model"))
+    parser.add_argument("--arms", nargs="+", default=["random", "random-mini", "mini", "base", "adapted"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=630)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     args = parser.parse_args()
     corpus = args.corpora / "mtl_bio" / "NCBI-disease-IOB"
     train = first_sentences(corpus / "train.tsv", args.out / "transfer-train.tsv")
-    arms = {
-        "random": str(random_weights(args.base, args.out / "random-base")),
-        "clinnlp-mini": "clinnlp-mini",
-        "base": args.base,
-        "base, adapted": args.adapted,
-    }
-    scores: dict[str, list[float]] = {name: [] for name in arms}
     for seed in args.seeds:
-        for name, base in arms.items():
-            folder = args.out / f"transfer-{name.replace(', ', '-')}-{seed}"
-            run = cells.clinnlp("finetune", folder, {
-                "base": base, "seed": seed, "strategy": "full", "data.format": "conll", "data.train": train,
-                "data.dev": corpus / "devel.tsv", "data.test": corpus / "test.tsv", "fit.learning_rate": 2e-4,
-                "fit.max_steps": args.steps, "fit.epochs": 100, "fit.evaluations": 5, "fit.patience": 0,
+        for arm in args.arms:
+            cells.clinnlp("finetune", args.out / f"transfer-{arm}-{seed}", {
+                "base": base_of(arm, args), "seed": seed, "strategy": "full", "data.format": "conll",
+                "data.train": train, "data.dev": corpus / "devel.tsv", "data.test": corpus / "test.tsv",
+                "fit.learning_rate": 2e-4, "fit.max_steps": args.steps, "fit.epochs": 100, "fit.evaluations": 5,
+                "fit.patience": 0,
             })  # fmt: skip
-            scores[name].append(cells.read(run / "metrics.json")["entity"]["strict"]["micro"]["f1"])
-    table: dict[str, Any] = {
-        name: {"f1": f1, "mean": statistics.mean(f1), "sd": statistics.stdev(f1) if len(f1) > 1 else None}
-        for name, f1 in scores.items()
-    }
-    cells.write("transfer-ncbi-1000-sentences", {"steps": args.steps, "arms": table})
+    cells.write("transfer-ncbi-1000-sentences", {"steps": args.steps, "arms": table(args.out)})
+
+
+def base_of(arm: str, args: argparse.Namespace) -> Path | str:
+    """The base model of an arm."""
+    if arm == "random":
+        return random_weights(args.base, args.out / "random-base")
+    if arm == "random-mini":
+        return random_weights(base_folder(MINI), args.out / "random-mini-base")
+    return {"mini": "clinnlp-mini", "base": args.base, "adapted": args.adapted}[arm]
+
+
+def table(out: Path) -> dict[str, Any]:
+    """F1 of the finished cells by arm and seed, with mean, standard deviation and the interval of each."""
+    arms: dict[str, Any] = {}
+    for folder in sorted(out.glob("transfer-*-?")):
+        if cells.finished(folder):
+            arm, seed = folder.name.removeprefix("transfer-").rsplit("-", 1)
+            micro = cells.read(folder / "metrics.json")["entity"]["strict"]["micro"]
+            arms.setdefault(arm, {"seeds": {}})["seeds"][seed] = {k: micro[k] for k in ("f1", "f1_interval")}
+    for values in arms.values():
+        f1 = [cell["f1"] for cell in values["seeds"].values()]
+        values |= {"mean": statistics.mean(f1), "sd": statistics.stdev(f1) if len(f1) > 1 else None}
+    return arms
 
 
 if __name__ == "__main__":

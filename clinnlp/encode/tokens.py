@@ -1,10 +1,12 @@
 """Tokens of a whole note: ids, offsets in characters of the original text, and the units that carry tags."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,14 @@ class NoteTokenizer:
                 next="convert it to a tokenizer.json, or choose a base model that has one",
             )
         return cls(hf)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer beside a model, without the traces of how it was loaded here."""
+        self.hf.save_pretrained(folder)
+        path = folder / "tokenizer_config.json"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kept = {name: value for name, value in values.items() if name not in ("is_local", "local_files_only")}
+        path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @property
     def vocab_size(self) -> int:

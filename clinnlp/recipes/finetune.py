@@ -186,7 +186,7 @@ def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:
     model.save_pretrained(folder)
     if hasattr(model, "peft_config"):
         model.get_base_model().config.save_pretrained(folder)
-    trained.tokenizer.hf.save_pretrained(folder)
+    trained.tokenizer.save(folder)
     trained.card = replace(trained.card, task=trained.task)
     trained.card.write(folder)
     return verify_folder(folder, trained)

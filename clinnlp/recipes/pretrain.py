@@ -236,5 +236,5 @@ def _save(settings: Pretrain, run: Run, model: Any, tokenizer: "NoteTokenizer", 
 
     folder = run.folder / "model"
     (model.half() if settings.store == "fp16" else model.to(torch.float32)).cpu().save_pretrained(folder)
-    tokenizer.hf.save_pretrained(folder)
+    tokenizer.save(folder)
     write_json(run.folder / "metrics.json", metrics)

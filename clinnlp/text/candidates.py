@@ -9,6 +9,7 @@ from clinnlp.core.document import Document
 
 LONGEST = 6  # words of a stretch outside of spans
 TWICE = 2  # how often a surface must be a span before its other places are looked at
+TIMES = 4  # places outside of spans, for each time a surface is one: a word that hardly ever is one has many
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
 _SHAPES = ((re.compile("[^\\W\\d_]+"), "a"), (re.compile(r"\d+"), "0"), (re.compile(r"\s+"), " "))
@@ -27,7 +28,8 @@ class Candidate:
 def candidates(documents: Sequence[Document]) -> tuple[list[Candidate], int]:
     """Contiguous spans with one label, and stretches outside of spans that read like one; then the other spans' number.
 
-    A stretch is longest first, of at most 6 words, and reads like a span that occurs twice or more.
+    A stretch is longest first, of at most 6 words, and reads like a span that occurs twice or more. Where there are
+    over four times as many stretches as spans of a surface, some are taken, evenly spread.
     """
     found: list[Candidate] = []
     left_out = 0
@@ -44,8 +46,13 @@ def candidates(documents: Sequence[Document]) -> tuple[list[Candidate], int]:
                 surfaces[_surface(_words(document.text[span.start : span.end]))] += 1
     known = {surface for surface, count in surfaces.items() if count >= TWICE and surface}
     firsts = {surface.split(" ", 1)[0] for surface in known}
+    places: dict[str, list[Candidate]] = {}
     for number, document in enumerate(documents):
-        found += [Candidate(number, start, end, None) for start, end in _unlabelled(document, known, firsts)]
+        for start, end, surface in _unlabelled(document, known, firsts):
+            places.setdefault(surface, []).append(Candidate(number, start, end, None))
+    for surface, some in places.items():
+        taken = min(len(some), TIMES * surfaces[surface])
+        found += [some[place * len(some) // taken] for place in range(taken)]
     return found, left_out
 
 
@@ -66,8 +73,8 @@ def features(text: str, one: Candidate) -> list[str]:
     ]  # fmt: skip
 
 
-def _unlabelled(document: Document, known: set[str], firsts: set[str]) -> Iterator[tuple[int, int]]:
-    """Stretches outside of all spans whose words are a known surface, longest first, left to right."""
+def _unlabelled(document: Document, known: set[str], firsts: set[str]) -> Iterator[tuple[int, int, str]]:
+    """Stretches outside of all spans whose words are a known surface, and it, longest first, left to right."""
     covered = bytearray(len(document.text))
     for span in document.spans:
         covered[span.start : span.end] = b"1" * (span.end - span.start)
@@ -79,8 +86,9 @@ def _unlabelled(document: Document, known: set[str], firsts: set[str]) -> Iterat
             for length in range(min(LONGEST, len(pieces) - place), 0, -1):
                 some = pieces[place : place + length]
                 start, end = some[0][0], some[-1][1]
-                if _surface([word for _, _, word in some]) in known and not any(covered[start:end]):
-                    yield start, end
+                surface = _surface([word for _, _, word in some])
+                if surface in known and not any(covered[start:end]):
+                    yield start, end, surface
                     taken = length
                     break
         place += taken

@@ -1,5 +1,6 @@
 """Whole notes become tokens whose offsets hold in the original text, whatever the tokenizer."""
 
+import json
 import pickle
 import time
 import unicodedata
@@ -241,3 +242,13 @@ def test_real_tokenizer_reads_the_whole_note(shared):
     first = [text[a:b] for a, b in unit_ranges(text, tokens, units(text, tokens))[:8]]
     assert first == ["Pt", "c", "/", "o", "cafe\u0301", "-", "au", "-"]
     assert len(tokenizer.encode("fever")) == 1
+
+
+def test_a_saved_tokenizer_is_the_same_and_says_nothing_of_this_machine(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    said = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert said and not {"is_local", "local_files_only"} & set(said)
+    again = NoteTokenizer.load(tmp_path)
+    text = "BP 120/80, 5mg q.d.\r\nnaïve 😀"
+    one, other = tokenizer.encode(text), again.encode(text)
+    assert one.ids.tolist() == other.ids.tolist() and one.offsets.tolist() == other.offsets.tolist()

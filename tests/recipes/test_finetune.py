@@ -19,7 +19,7 @@ def test_a_run_leaves_what_the_design_says(ner_run: Path) -> None:
     left = {path.name for path in ner_run.iterdir()}
     assert left == {
         "settings.yaml", "manifest.json", "metrics.json", "report.txt", "report.html", "model", "predictions.jsonl",
-        "alignment.json", "training.json",
+        "alignment.json", "training.json", "trained_texts.json",
     }  # fmt: skip
     model = {path.name for path in (ner_run / "model").iterdir()}
     assert {

@@ -39,6 +39,13 @@ def test_candidates_by_hand() -> None:
     assert [(one.document, one.start, one.end) for one in found if not one.label] == [(1, 6, 11)]
 
 
+def test_a_word_that_is_seldom_a_span_is_not_looked_at_everywhere() -> None:
+    spans = [Document(str(n), "iron", (Span(0, 4, "X"),)) for n in range(2)]
+    found, _ = candidates([*spans, *(Document(f"o{n}", "iron iron") for n in range(8))])
+    # 16 places outside, two spans: every second of them
+    assert [(one.document, one.start) for one in found if not one.label] == [(n, 0) for n in range(2, 10)]
+
+
 def test_features_see_two_words_on_either_side() -> None:
     document = Document("1", "He takes Aspirin 81 mg daily", (Span(9, 16, "DRUG"),))
     (one,) = candidates([document])[0]
