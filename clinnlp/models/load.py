@@ -74,6 +74,16 @@ class Base:
             raise IntegrityError(f"{len(encoder)} encoder weights are missing, {encoder[0]} first", where=self.name)
         return model, missing
 
+    def random(self, model_class: str, head: dict[str, Any]) -> "torch.nn.Module":
+        """A model of this base's architecture with random weights: the from-scratch baseline."""
+        import transformers
+
+        config = transformers.AutoConfig.from_pretrained(
+            self.source, revision=self.revision, local_files_only=not self.download, trust_remote_code=False, **head
+        )
+        model: torch.nn.Module = getattr(transformers, model_class).from_config(config)
+        return model
+
     def fits(self, tokenizer: NoteTokenizer, model: "torch.nn.Module") -> None:
         """Raises IntegrityError if the tokenizer knows ids that the model has no row for."""
         inner: Any = model

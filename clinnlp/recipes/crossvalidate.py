@@ -31,6 +31,7 @@ class CrossValidate(finetune.Finetune):
     """Keep the model of every fold; its predictions and report are always kept."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("dev", "test"):
             if getattr(self.data, name) is not None:
                 raise ConfigError("folds are made of data.train alone", where=f"data.{name}", next="leave it out")
@@ -73,7 +74,7 @@ def run(settings: CrossValidate) -> int:
         "train_notes": [len(fold.train) for fold in made],
         "test_notes": [len(fold.test) for fold in made],
     }
-    facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.base}
+    facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
     scored = Scored(tested, predicted, report, seed=settings.seed)
     scored.write(run.folder, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})

@@ -31,10 +31,12 @@ log = logging.getLogger("clinnlp")
 class Finetune:
     """Fine-tune a base model for entity extraction or note classification, and score it."""
 
-    base: str
-    """Base model: a folder, clinnlp-mini, or a hub name."""
     out: Path
     """New folder for the run."""
+    base: str | None = None
+    """Base model: a folder, clinnlp-mini, or a hub name; null starts from random weights (see like)."""
+    like: str | None = None
+    """Without a base: the model whose architecture and tokenizer are taken, for a baseline from scratch."""
     revision: str | None = None
     """Commit of a hub base, 40 hex digits."""
     download: bool = False
@@ -55,8 +57,23 @@ class Finetune:
     """How many notes that page shows at most, those with the most errors."""
 
     def __post_init__(self) -> None:
+        self.check_base()
         if self.with_text_notes < 1:
             raise ConfigError("must be 1 or more", where="with_text_notes")
+
+    def check_base(self) -> None:
+        """Raises ConfigError unless there is a base, or the architecture and a strategy for random weights."""
+        if (self.base is None) == (self.like is None):
+            raise ConfigError("give either base or like", where="base", next="--base DIR, or --like DIR from scratch")
+        if self.base is None and self.strategy.needs_base:
+            raise ConfigError(
+                "random weights cannot be adapted, only trained", where="strategy", next="choose --strategy full"
+            )
+
+    @property
+    def origin(self) -> str:
+        """The base model, or the one whose architecture is taken."""
+        return str(self.base or self.like)
 
 
 def run(settings: Finetune) -> int:
@@ -120,16 +137,20 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
     from clinnlp.models.folder import Card
     from clinnlp.models.load import Base, Trained, longest_row
 
-    base = Base(settings.base, settings.revision, settings.download)
+    base = Base(settings.origin, settings.revision, settings.download)
     tokenizer = base.tokenizer()
     set_seed(settings.seed)  # the head's weights
-    model, _ = base.model(task.model_class, task.head_config(schema))
+    if settings.base is None:
+        log.info("from scratch: the architecture and tokenizer of %s, random weights", settings.like)
+        model, weights = base.random(task.model_class, task.head_config(schema)), f"random:{settings.seed}"
+    else:
+        model, weights = base.model(task.model_class, task.head_config(schema))[0], base.sha256()
     base.fits(tokenizer, model)
     window = longest_row(model, task.window)
     if window < task.window:
         log.info("the base reads %d tokens at most: windows are cut to that", window)
         task = replace(task, window=window, overlap=min(task.overlap, window // 4))
-    card = Card(task, schema, base.source, base.sha256(), settings.revision)
+    card = Card(task, schema, base.source, weights, settings.revision)
     return Trained(model, tokenizer, task, schema, card)
 
 
@@ -202,7 +223,7 @@ def _facts(settings: Finetune, trained: "Trained", splits: Splits, fitted: "Fit"
     """What a reader must know beside the scores."""
     return {
         "task": type(settings.task).__name__,
-        "base": settings.base,
+        "base": settings.base or f"random weights, architecture of {settings.like}",
         "strategy": type(settings.strategy).__name__,
         "train notes": len(splits.train),
         "dev notes": len(splits.dev),

@@ -29,6 +29,7 @@ class LearningCurve(finetune.Finetune):
     """Keep every model; reports and predictions are always kept."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sizes or min(self.sizes) < 1:
             raise ConfigError("sizes must be 1 or more", where="sizes")
         if self.repeats < 1:
@@ -62,7 +63,7 @@ def run(settings: LearningCurve) -> int:
 
     curve = learning_curve(scores, settings.seed)
     write_json(run.folder / "metrics.json", {"format_version": 1, "score": settings.task.dev_score, **curve.as_dict()})
-    facts = {"base": settings.base, "strategy": type(settings.strategy).__name__, "test notes": len(splits.test)}
+    facts = {"base": settings.origin, "strategy": type(settings.strategy).__name__, "test notes": len(splits.test)}
     write_curve(run.folder, curve, settings.task.dev_score, {name: str(value) for name, value in facts.items()})
     run.finish(facts)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))

@@ -17,6 +17,8 @@ class Strategy:
     kind: ClassVar[str] = "strategies"
     default_learning_rate: ClassVar[float] = 3e-5
     default_epochs: ClassVar[float] = 8
+    needs_base: ClassVar[bool] = True
+    """Whether it is of no use without pretrained weights."""
 
     head_learning_rate: float | None = None
     """Peak rate of the fresh head; null takes the rate of the other weights."""

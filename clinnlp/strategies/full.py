@@ -12,3 +12,4 @@ class Full(Strategy):
 
     default_learning_rate: ClassVar[float] = 3e-5
     default_epochs: ClassVar[float] = 8
+    needs_base: ClassVar[bool] = False
