@@ -104,7 +104,7 @@ def test_a_list_that_is_none() -> None:
         ),
         (
             ["finetune"],
-            "clinnlp: error[CLN-C2] base: this setting is required. Next: give --base or base: in the config.",
+            "clinnlp: error[CLN-C2] out: this setting is required. Next: give --out or out: in the config.",
         ),
         (
             ["label", "absent.yaml"],
@@ -188,7 +188,13 @@ def test_help_of_a_verb_has_every_setting(verb: str, capsys: pytest.CaptureFixtu
 def test_help_of_finetune_names_flags_with_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["finetune", "--help"])
     printed = capsys.readouterr().out
-    for line in ("--base  (required)", "--data.train  (None)", "--strategy  (lora)", "--fit.batch  (16)"):
+    for line in (
+        "--out  (required)",
+        "--base  (None)",
+        "--data.train  (None)",
+        "--strategy  (lora)",
+        "--fit.batch  (16)",
+    ):
         assert f"  {line}\n" in printed
 
 

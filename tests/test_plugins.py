@@ -27,7 +27,7 @@ def test_an_unknown_name_gets_the_nearest_or_all() -> None:
     assert str(near.value) == "'json' is not one of the formats. Next: Did you mean 'jsonl'?"
     with pytest.raises(ConfigError) as far:
         plugins.find("strategies", "zzz")
-    assert str(far.value) == "'zzz' is not one of the strategies. Next: There are: full, lora."
+    assert str(far.value) == "'zzz' is not one of the strategies. Next: There are: feature_extractor, full, lora."
 
 
 def test_names_import_no_plugin() -> None:

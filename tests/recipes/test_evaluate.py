@@ -1,6 +1,7 @@
 """Evaluation of a model and of predictions: the same figures by either way."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,17 @@ def test_by_model_and_by_predictions(
     by_model, by_predictions = (read_json(tmp_path / name / "metrics.json") for name in "ab")
     part = "entity" if kind == "ner_run" else "notes"
     assert by_model[part] == by_predictions[part]
-    assert by_model[part] == read_json(run / "metrics.json")[part], "and as when it was trained"
+    trained = read_json(run / "metrics.json")[part]
+    assert rounded(by_model[part]) == rounded(trained), "and as when it was trained, but for the rounding of scores"
+
+
+def rounded(value: Any) -> Any:
+    """The same values with floats to five places: an adapter that is merged answers otherwise in the seventh."""
+    if isinstance(value, dict):
+        return {key: rounded(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [rounded(held) for held in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def test_gold_against_itself_is_perfect(tmp_path: Path, corpus: Path) -> None:
