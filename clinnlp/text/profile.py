@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from clinnlp.core.document import Document, Span
+from clinnlp.core.document import Document
+
+Place = tuple[int, int, tuple[tuple[int, int], ...]]  # start, end, fragments
 
 QUANTILES = {"min": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
 
@@ -41,8 +43,10 @@ def distribution(values: Sequence[int]) -> dict[str, float | None]:
 
 
 def structure(documents: Iterable[Document]) -> dict[str, int]:
-    """What a flat scheme cannot hold: discontinuous and repeated spans, places with several labels, pairs of spans
+    """What a flat scheme cannot hold: discontinuous and repeated spans, places with several labels, pairs of places
     of which one holds the other (nested) or that only overlap (crossing), by their outer bounds.
+
+    A place is the bounds and fragments of spans, whatever their labels.
     """
     found: Counter[str] = Counter(
         dict.fromkeys(("discontinuous", "repeated", "several labels", "nested pairs", "crossing pairs"), 0)
@@ -54,15 +58,15 @@ def structure(documents: Iterable[Document]) -> dict[str, int]:
             found["discontinuous"] += sum(bool(span.fragments) for span in document.spans)
             found["repeated"] += len(document.spans) - len(distinct)
             found["several labels"] += sum(count > 1 for count in places.values())
-            found.update(_meetings(document.spans))
+            found.update(_meetings(places))
     return dict(found)
 
 
-def _meetings(spans: Sequence[Span]) -> Counter[str]:
-    """Nested and crossing pairs; pairs with the same bounds are neither. Costs as much as spans overlap."""
+def _meetings(places: Iterable[Place]) -> Counter[str]:
+    """Nested and crossing pairs; pairs with the same outer bounds are neither. Costs as much as places overlap."""
     found: Counter[str] = Counter()
     active: list[tuple[int, int]] = []
-    for start, end in sorted(((span.start, span.end) for span in spans), key=lambda bounds: (bounds[0], -bounds[1])):
+    for start, end in sorted(((start, end) for start, end, _ in places), key=lambda bounds: (bounds[0], -bounds[1])):
         active = [other for other in active if other[1] > start]
         for other in active:
             if other != (start, end):

@@ -19,6 +19,7 @@ from clinnlp.evaluation.pairing import pair
 from clinnlp.evaluation.scorers import lenient, score_spans
 from clinnlp.evaluation.scorers_sequence import chunks, unit_starts
 from tests.evaluation.flat import TokenSpan, disturb, documents, flat_corpus, read_iob2, tags
+from tests.evaluation.oracles import conlleval, seqeval_differences
 
 CORPORA = [
     "mtl_bio/NCBI-disease-IOB/test.tsv",
@@ -192,66 +193,7 @@ def ratios(ours: Score) -> list[float]:
 
 
 def assert_seqevals(ours: LabelScores, gold: list[list[str]], predicted: list[list[str]], strict: bool) -> None:
-    from seqeval.metrics import v1
-    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as default
-    from seqeval.scheme import IOB2
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for average in (None, "micro", "macro", "weighted"):
-            if strict:
-                theirs = v1.precision_recall_fscore_support(
-                    gold, predicted, average=average, scheme=IOB2, zero_division=0
-                )
-            else:
-                theirs = default(gold, predicted, average=average, zero_division=0)
-            if average is None:
-                rows = [ratios(ours.per_label[label]) for label in ours.present]
-                assert [list(row) for row in zip(*theirs, strict=True)] == [
-                    pytest.approx(row, abs=1e-12) for row in rows
-                ]
-            elif ours.present:
-                figures = getattr(ours, average)
-                values = [figures.precision, figures.recall, figures.f1]
-                assert list(theirs[:3]) == pytest.approx([0.0 if v != v else v for v in values], abs=1e-12), average
-
-
-def conlleval(gold: list[list[str]], predicted: list[list[str]]) -> dict[str, Score]:
-    """The counts of conlleval.pl for B and I: startOfChunk and endOfChunk of both sides at once, in one pass."""
-
-    def split(tag: str) -> tuple[str, str]:
-        return (tag, "") if tag == "O" else (tag[0], tag[2:])
-
-    def ends(previous: tuple[str, str], now: tuple[str, str]) -> bool:
-        return previous[0] in "BI" and (now[0] in "BO" or previous[1] != now[1])
-
-    def starts(previous: tuple[str, str], now: tuple[str, str]) -> bool:
-        return now[0] == "B" or (now[0] == "I" and (previous[0] == "O" or previous[1] != now[1]))
-
-    found, in_gold, in_predicted = Counter[str](), Counter[str](), Counter[str]()
-    before, said_before, open_chunk = ("O", ""), ("O", ""), ""
-    for tag, said in (
-        pair_of_tags
-        for one, other in zip(gold, predicted, strict=True)
-        for pair_of_tags in [*zip(one, other, strict=True), ("O", "O")]
-    ):
-        now, said_now = split(tag), split(said)
-        if open_chunk:
-            over, said_over = ends(before, now), ends(said_before, said_now)
-            if over and said_over:
-                found[open_chunk] += 1
-                open_chunk = ""
-            elif over != said_over or now[1] != said_now[1]:
-                open_chunk = ""
-        if starts(before, now) and starts(said_before, said_now) and now[1] == said_now[1]:
-            open_chunk = now[1]
-        in_gold[now[1]] += starts(before, now)
-        in_predicted[said_now[1]] += starts(said_before, said_now)
-        before, said_before = now, said_now
-    return {
-        label: Score(found[label], in_predicted[label] - found[label], in_gold[label] - found[label])
-        for label in sorted(k for k in in_gold | in_predicted if k)
-    }
+    assert max(seqeval_differences(ours, gold, predicted, strict), default=0) <= 1e-12
 
 
 def random_tags(rng: random.Random, length: int, prefixes: str, labels: list[str]) -> list[str]:

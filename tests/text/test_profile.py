@@ -48,20 +48,21 @@ def test_structure_by_hand() -> None:
         Span(0, 10, "X"),
         Span(0, 10, "X"),  # repeated
         Span(0, 10, "Y"),  # a second label at the same place
-        Span(2, 4, "X"),  # nested in three
-        Span(8, 12, "X"),  # crosses three
+        Span(2, 4, "X"),  # nested in one place that three spans have
+        Span(8, 12, "X"),  # crosses it
+        Span(0, 10, "X", fragments=((0, 1), (9, 10))),  # a place of its own: holds the one, crosses the other
         Span(12, 20, "X", fragments=((12, 14), (18, 20))),  # only touches the one before
     )
     documents = [Document("1", "x" * 20, spans), Document("2", "")]
     assert structure(documents) == {
-        "discontinuous": 1, "repeated": 1, "several labels": 1, "nested pairs": 3, "crossing pairs": 3,
+        "discontinuous": 2, "repeated": 1, "several labels": 1, "nested pairs": 2, "crossing pairs": 2,
     }  # fmt: skip
 
 
 def test_pairs_are_those_of_all_pairs() -> None:
     draw = random.Random(0)
     for _ in range(30):
-        bounds = [sorted(draw.sample(range(30), 2)) for _ in range(12)]
+        bounds = list({tuple(sorted(draw.sample(range(30), 2))) for _ in range(12)})
         nested = crossing = 0
         for place, (a, b) in enumerate(bounds):
             for c, d in bounds[place + 1 :]:
@@ -117,5 +118,5 @@ def test_chia_is_nested_and_discontinuous(shared: Path, tmp_path: Path) -> None:
     found = profile(list(read(tmp_path, Brat(mismatches="count"))))
     assert (found["notes"], found["spans"], found["empty"], found["notes without spans"]) == (2000, 48870, 3, 19)
     assert found["structure"] == {
-        "discontinuous": 1822, "repeated": 29, "several labels": 761, "nested pairs": 20508, "crossing pairs": 78,
+        "discontinuous": 1822, "repeated": 29, "several labels": 761, "nested pairs": 20019, "crossing pairs": 76,
     }  # fmt: skip
