@@ -3,8 +3,8 @@
     python benchmarks/ner.py ncbi --corpora CORPORA --base DIR --seeds 1 2 3 --out runs/bench
     python benchmarks/ner.py bc5cdr --corpora CORPORA --base DIR --seeds 1 --out runs/bench
 
-LoRA's learning rate is chosen on dev: the first seed runs every rate of the grid, the others the best of them.
-Each cell (arm, rate, seed) is a run folder under OUT and is not repeated if it is there, so that arms may be run in
+LoRA's rank and learning rate are chosen on dev: the first seed runs every setting of the grid, the others the best.
+Each cell (arm, setting, seed) is a run folder under OUT and is not repeated if it is there, so that arms may be run in
 processes side by side; the table of all finished cells goes to benchmarks/results/ner-CORPUS.json. Times are
 processor seconds of training steps, reading and scoring left out, with one thread per process.
 """
@@ -20,9 +20,17 @@ import cells
 
 CORPORA = {"ncbi": "mtl_bio/NCBI-disease-IOB", "bc5cdr": "mtl_bio/BC5CDR-IOB"}
 CRF_FLOOR = {"ncbi": 0.767, "bc5cdr": 0.783}  # hand-feature CRF, from the corpora's README
-EPOCHS = {"full": "6", "lora": "8", "plain": "4"}
-RATES = {"full": ["2e-4"], "lora": ["1e-3", "2e-3", "4e-3"], "plain": ["5e-5"]}
+GRID: dict[str, dict[str, dict[str, str]]] = {  # arm, name of the setting, its flags
+    "full": {"2e-4": {"fit.learning_rate": "2e-4", "fit.epochs": "6"}},
+    "full-fp32": {"2e-4": {"fit.learning_rate": "2e-4", "fit.epochs": "6", "fit.precision": "fp32"}},
+    "lora": {
+        f"r{rank}-{rate}": {"strategy.rank": rank, "fit.learning_rate": rate, "fit.epochs": "12"}
+        for rank, rate in (("16", "2e-3"), ("64", "1e-3"), ("64", "2e-3"))
+    },
+    "plain": {"5e-5": {"learning_rate": "5e-5", "epochs": "4"}},
+}
 # adapters without dropout: drawing it takes a quarter of a LoRA step on a CPU; the encoder keeps its 0.1
+LORA = {"strategy.dropout": "0", "strategy.head_learning_rate": "1e-3"}
 
 
 def main() -> None:
@@ -30,53 +38,51 @@ def main() -> None:
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--base", required=True)
-    parser.add_argument("--arms", nargs="*", default=list(RATES))
-    parser.add_argument("--rates", nargs="+", help="of the grid, in this process")
+    parser.add_argument("--arms", nargs="*", choices=list(GRID), default=list(GRID))
+    parser.add_argument("--settings", nargs="+", help="of the grid, in this process")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     args = parser.parse_args()
     for arm in args.arms:
-        rates = args.rates or RATES[arm]
+        wanted = args.settings or list(GRID[arm])
         for seed in args.seeds:
-            for rate in rates:
-                folder = args.out / f"ner-{args.corpus}-{arm}-{rate}-{seed}"
+            for setting in wanted:
+                folder = args.out / f"ner-{args.corpus}-{arm}-{setting}-{seed}"
                 if not (folder / "metrics.json").exists():
-                    subprocess.run(command(args, arm, rate, seed, folder), check=True)
-            rates = [best_rate(args, arm)]
+                    subprocess.run(command(args, arm, setting, seed, folder), check=True)
+            wanted = [best(args, arm)]
     write(args)
 
 
-def command(args: argparse.Namespace, arm: str, rate: str, seed: int, folder: Path) -> list[str]:
+def command(args: argparse.Namespace, arm: str, setting: str, seed: int, folder: Path) -> list[str]:
     folder_of = args.corpora / CORPORA[args.corpus]
     files = {"train": folder_of / "train.tsv", "dev": folder_of / "devel.tsv", "test": folder_of / "test.tsv"}
-    common = ["--base", args.base, "--seed", str(seed), "--out", str(folder)]
+    flags = {"base": args.base, "seed": str(seed), "out": str(folder), **GRID[arm][setting]}
     if arm == "plain":
-        script = str(Path(__file__).with_name("plain_ner.py"))
-        named = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-        return [sys.executable, script, *common, *named, "--learning_rate", rate, "--epochs", EPOCHS[arm]]
-    head = ["--strategy.dropout", "0", "--strategy.head_learning_rate", "1e-3"] if arm == "lora" else []
-    return [
-        sys.executable, "-m", "clinnlp", "finetune", *common, "--data.format", "conll",
-        *(word for name, path in files.items() for word in (f"--data.{name}", str(path))),
-        "--strategy", arm, *head, "--fit.learning_rate", rate, "--fit.epochs", EPOCHS[arm],
-    ]  # fmt: skip
+        words = [sys.executable, str(Path(__file__).with_name("plain_ner.py"))]
+        flags |= {name: str(path) for name, path in files.items()}
+    else:
+        words = [sys.executable, "-m", "clinnlp", "finetune"]
+        flags |= {"data.format": "conll", "strategy": arm.removesuffix("-fp32"), **(LORA if arm == "lora" else {})}
+        flags |= {f"data.{name}": str(path) for name, path in files.items()}
+    return [*words, *(word for name, value in flags.items() for word in (f"--{name}", value))]
 
 
 def finished(args: argparse.Namespace, arm: str) -> dict[tuple[str, int], dict[str, Any]]:
-    """The cells of an arm that are there, by rate and seed."""
-    found = {}
-    for folder in sorted(args.out.glob(f"ner-{args.corpus}-{arm}-*-*")):
-        if (folder / "metrics.json").exists():
-            *rate, seed = folder.name.removeprefix(f"ner-{args.corpus}-{arm}-").split("-")
-            found["-".join(rate), int(seed)] = cell(folder)
-    return found
+    """The cells of an arm that are there, by setting and seed."""
+    folders = {
+        (setting, seed): args.out / f"ner-{args.corpus}-{arm}-{setting}-{seed}"
+        for setting in GRID[arm]
+        for seed in range(1, 10)
+    }
+    return {key: cell(folder) for key, folder in folders.items() if (folder / "metrics.json").exists()}
 
 
-def best_rate(args: argparse.Namespace, arm: str) -> str:
-    """The rate with the best dev F1 at the first seed that was run."""
+def best(args: argparse.Namespace, arm: str) -> str:
+    """The setting with the best dev F1 at the first seed that was run."""
     found = finished(args, arm)
     first = min(seed for _, seed in found)
-    return max((rate for rate, seed in found if seed == first), key=lambda rate: found[rate, first]["best_dev"])
+    return max((s for s, seed in found if seed == first), key=lambda setting: found[setting, first]["best_dev"])
 
 
 def cell(folder: Path) -> dict[str, Any]:
@@ -95,17 +101,17 @@ def cell(folder: Path) -> dict[str, Any]:
 
 def write(args: argparse.Namespace) -> None:
     arms: dict[str, Any] = {}
-    for arm in RATES:
+    for arm in GRID:
         if not (found := finished(args, arm)):
             continue
-        rate = best_rate(args, arm)
-        seeds = sorted(seed for r, seed in found if r == rate)
-        f1 = [found[rate, seed]["f1"] for seed in seeds]
-        grid = {r: values["best_dev"] for (r, seed), values in found.items() if seed == seeds[0]}
+        setting = best(args, arm)
+        seeds = sorted(seed for s, seed in found if s == setting)
+        f1 = [found[setting, seed]["f1"] for seed in seeds]
         arms[arm] = {
-            "rate": rate, "epochs": EPOCHS[arm], "dev_f1_by_rate": grid, "mean_f1": statistics.mean(f1),
-            "sd": statistics.stdev(f1) if len(f1) > 1 else None,
-            "seeds": {seed: found[rate, seed] for seed in seeds},
+            "setting": GRID[arm][setting],
+            "dev_f1_by_setting": {s: values["best_dev"] for (s, seed), values in found.items() if seed == seeds[0]},
+            "mean_f1": statistics.mean(f1), "sd": statistics.stdev(f1) if len(f1) > 1 else None,
+            "seeds": {seed: found[setting, seed] for seed in seeds},
         }  # fmt: skip
     for arm, values in arms.items():
         if arm != "plain" and "plain" in arms:

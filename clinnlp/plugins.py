@@ -8,7 +8,7 @@ from typing import Any
 
 from clinnlp.errors import ConfigError
 
-KINDS = ("formats", "objectives", "tasks", "strategies")
+KINDS = ("formats", "objectives", "tasks", "strategies", "engines")
 
 
 def names(kind: str) -> list[str]:

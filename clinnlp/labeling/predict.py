@@ -4,11 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
-
 from clinnlp.core.document import Document
-from clinnlp.encode.packing import pad_rows
+from clinnlp.engines.torch import Torch
 from clinnlp.errors import IntegrityError
 from clinnlp.models.load import Trained
 from clinnlp.tasks.base import Row
@@ -16,7 +13,7 @@ from clinnlp.tasks.base import Row
 T = TypeVar("T")
 
 CHUNK = 512  # documents tokenized and sorted together
-BATCH_TOKENS = 4096  # tokens per forward pass, padding included
+BATCH_TOKENS = 4096  # tokens per forward pass
 
 
 def predict(
@@ -25,7 +22,7 @@ def predict(
     """What the model says of each document, in the given order, one chunk at a time.
 
     Equal texts of a chunk (notes that were copied forward) are read once. Rows are sorted by length and cut
-    into batches of at most `batch_tokens` tokens, so that almost nothing is spent on padding.
+    into batches of at most `batch_tokens` tokens.
     """
     for part in chunks(documents, chunk):
         yield from predict_chunk(trained, part, batch_tokens)
@@ -46,7 +43,8 @@ def predict_chunk(trained: Trained, documents: Sequence[Document], batch_tokens:
     rows: list[tuple[int, Row]] = []
     for place, number in enumerate(distinct.values()):
         rows += [(place, row) for row in trained.task.cut(documents[number], tokens[place], trained.tokenizer)]
-    logits = run_rows(trained, [row.ids for _, row in rows], batch_tokens)
+    run = trained.runner or Torch().runner(trained)
+    logits = run([row.ids for _, row in rows], batch_tokens)
     answers: list[list[tuple[Row, Any]]] = [[] for _ in distinct]
     for (place, row), answer in zip(rows, logits, strict=True):
         answers[place].append((row, answer))
@@ -57,34 +55,3 @@ def predict_chunk(trained: Trained, documents: Sequence[Document], batch_tokens:
     return trained.task.decode(
         documents, [tokens[place] for place in same], [answers[place] for place in same], trained.schema
     )
-
-
-def run_rows(trained: Trained, rows: Sequence[Any], batch_tokens: int) -> list[Any]:
-    """The logits of each row of ids, (S, C) or (L,), in the given order."""
-    found: list[Any] = [None] * len(rows)
-    pad = trained.tokenizer.pad_id or 0
-    device = next(trained.model.parameters()).device
-    for batch in batches([len(row) for row in rows], batch_tokens):
-        ids = pad_rows([rows[index] for index in batch], pad)
-        given: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(device)}
-        lengths = np.array([len(rows[index]) for index in batch])
-        if (lengths != ids.shape[1]).any():
-            mask = np.arange(ids.shape[1])[None, :] < lengths[:, None]
-            given["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(device)
-        with torch.inference_mode():
-            logits = trained.model(**given).logits.float().cpu().numpy()
-        for place, index in enumerate(batch):
-            found[index] = logits[place, : lengths[place]] if logits.ndim == 3 else logits[place]
-    return found
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of at most `budget` padded tokens, longest first (ties in order); a longer row is alone."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

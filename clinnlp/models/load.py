@@ -2,9 +2,13 @@
 
 import importlib
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
@@ -94,6 +98,10 @@ class Base:
             )
 
 
+Runner = Callable[[Sequence[NDArray[np.int32]], int], list[NDArray[np.float32]]]
+"""Rows of ids and a budget of tokens a forward pass become the logits of each row: (S, C) or (L,)."""
+
+
 @dataclass
 class Trained:
     """A trained model in memory: everything that turns texts into documents."""
@@ -103,6 +111,8 @@ class Trained:
     task: Task
     schema: LabelSchema
     card: Card
+    runner: Runner | None = None
+    """How rows are run, where an engine other than plain torch was chosen."""
 
 
 def longest_row(model: "torch.nn.Module", wanted: int) -> int:

@@ -59,7 +59,7 @@ def _versions() -> Iterator[tuple[bool, str, str]]:
 def _machine() -> Iterator[tuple[bool, str, str]]:
     import torch
 
-    from clinnlp.training.device import choose_device, choose_precision
+    from clinnlp.models.device import choose_device, choose_precision
 
     device = choose_device("auto")
     name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"

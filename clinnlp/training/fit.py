@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from clinnlp.errors import IntegrityError
-from clinnlp.training.device import choose_device, choose_precision
+from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.training.loader import Collate, EpochBatches, Examples, Source
 from clinnlp.training.schedules import curve
 from clinnlp.training.settings import FitSettings

@@ -3,19 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from clinnlp.core.document import Document
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.labeling import predict as module
-from clinnlp.labeling.predict import batches, chunks, predict, run_rows
+from clinnlp.engines.base import plain_runner
+from clinnlp.labeling.predict import chunks, predict
 from clinnlp.models.folder import Card
 from clinnlp.models.load import Base, Trained
 from clinnlp.tasks.ner import Ner
-from tests.tiny import TOKENIZER_OF, sentences
+from tests.tiny import sentences
 
 Tiny = Callable[[str], Path]
 
@@ -35,24 +34,8 @@ def notes() -> list[Document]:
     return [Document(str(n), text) for n, text in enumerate(texts)]
 
 
-def test_batches_by_hand() -> None:
-    assert list(batches([3, 9, 3, 5, 3], 9)) == [[1], [3], [0, 2, 4]]
-    assert list(batches([20, 2], 9)) == [[0], [1]], "a row over the budget is alone"
-    assert list(batches([], 9)) == []
-
-
 def test_chunks_by_hand() -> None:
     assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
-
-
-@pytest.mark.parametrize("kind", TOKENIZER_OF)
-def test_padding_changes_no_logits(kind: str, tiny: Tiny) -> None:
-    trained = random_model(tiny, kind)
-    rows = [trained.tokenizer.wrap(t.ids[:20]) for t in trained.tokenizer.encode_many(["fever", *sentences(3)])]
-    together, alone = run_rows(trained, rows, 10_000), [run_rows(trained, [row], 1)[0] for row in rows]
-    for one, other, row in zip(together, alone, rows, strict=True):
-        assert one.shape == other.shape == (len(row), 5)
-        assert np.abs(one - other).max() < 2e-4
 
 
 @pytest.mark.parametrize(("batch_tokens", "chunk"), [(32, 3), (10_000, 100), (1, 1)])
@@ -72,10 +55,10 @@ def test_what_a_document_brought_is_replaced(tiny: Tiny) -> None:
     assert (found.labels, found.group, found.meta) == ((), "p", {"kept": 1})
 
 
-def test_copies_are_read_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_read_once(tiny: Tiny) -> None:
     trained, counted = random_model(tiny), []
-    real = run_rows
-    monkeypatch.setattr(module, "run_rows", lambda t, rows, budget: counted.append(len(rows)) or real(t, rows, budget))
+    real = plain_runner(trained)
+    trained.runner = lambda rows, budget: counted.append(len(rows)) or real(rows, budget)
     text = sentences(1)[0]
     found = list(predict(trained, [Document(str(n), text) for n in range(5)]))
     assert counted == [1]

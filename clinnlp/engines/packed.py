@@ -1,0 +1,162 @@
+"""Packed torch: rows laid end to end without padding, each attending to itself alone."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clinnlp.encode.packing import position_offset
+from clinnlp.engines.base import Engine, as_array, batches, plain_runner
+from clinnlp.errors import ConfigError
+from clinnlp.models.device import choose_precision
+from clinnlp.models.load import Runner, Trained
+
+if TYPE_CHECKING:
+    import torch
+
+ATTENTION = "clinnlp_packed"  # the name under which transformers knows our attention
+TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
+PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
+
+
+@dataclass(frozen=True)
+class Packed(Engine):
+    """No padding: linear layers see one matrix of all tokens, attention is computed row by row.
+
+    It runs every architecture whose attention goes through transformers' AttentionInterface and whose positions can be
+    given: BERT, RoBERTa, ELECTRA, ModernBERT and their kin. That a model is one of them is found out by trying it on
+    rows of unlike lengths.
+    """
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the matrix products, sums and norms being fp32; auto measures whether bf16 is faster here."""
+
+    def runner(self, trained: Trained) -> Runner:
+        """Rows through a copy of the model. Raises ConfigError if its answers are not those of plain torch."""
+        draw, room = np.random.default_rng(0), trained.task.window - trained.tokenizer.specials
+        probe = [
+            trained.tokenizer.wrap(draw.integers(0, trained.tokenizer.vocab_size, min(length, room)))
+            for length in PROBE
+        ]
+        wanted = plain_runner(trained)(probe, sum(PROBE))
+        model: Any = copy.deepcopy(trained.model).eval()
+        packed = _Packed(model, per_token=wanted[0].ndim == 2)
+        _check(packed, probe, wanted)
+        if choose_precision(self.precision, packed.device.type) == "bf16":
+            _products_in_bf16(model)
+        return packed
+
+
+class _Packed:
+    """The runner of a model that was made ready; `per_token` tells its heads apart."""
+
+    def __init__(self, model: Any, per_token: bool) -> None:
+        _register_attention()
+        model.set_attn_implementation(ATTENTION)
+        self.model, self.per_token = model, per_token
+        self.device = next(model.parameters()).device
+        self.offset = position_offset(model)
+        self.bounds = np.zeros(1, np.int64)
+        if not per_token:
+            getattr(model.base_model, "encoder", model.base_model).register_forward_hook(self._first_tokens)
+
+    def __call__(self, rows: Sequence[NDArray[np.int32]], budget: int) -> list[NDArray[np.float32]]:
+        lengths = [len(row) for row in rows]
+        found: dict[int, NDArray[np.float32]] = {}
+        for batch in batches(lengths, budget, padded=False):
+            self.bounds = np.cumsum([0, *(lengths[index] for index in batch)])
+            logits = self._forward([rows[index] for index in batch])
+            answers = np.split(logits[0], self.bounds[1:-1]) if self.per_token else logits
+            found.update(zip(batch, answers, strict=True))
+        return [found[index] for index in range(len(rows))]
+
+    def _forward(self, rows: list[NDArray[np.int32]]) -> NDArray[np.float32]:
+        """The logits of one batch: (1, T, C) of tokens, or (rows, L)."""
+        import torch
+
+        ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+        positions = torch.from_numpy(np.concatenate([np.arange(len(row)) for row in rows]) + self.offset)
+        bounds = torch.from_numpy(self.bounds.astype(np.int32))  # under the name flash attention has for it
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=ids[None].to(self.device), position_ids=positions[None].to(self.device), cu_seq_lens_q=bounds
+            )
+            return as_array(output.logits)
+
+    def _first_tokens(self, module: Any, arguments: Any, output: Any) -> Any:
+        """Hidden states (1, T, H) as (rows, 1, H), of which the head of a whole row reads the first token."""
+        output.last_hidden_state = output.last_hidden_state[0, self.bounds[:-1]].unsqueeze(1)
+        return output
+
+
+def _check(packed: _Packed, rows: Sequence[NDArray[np.int32]], wanted: Sequence[NDArray[np.float32]]) -> None:
+    """Raises ConfigError unless the packed model answers as plain torch does."""
+    try:
+        found = packed(rows, sum(map(len, rows)))
+        off = [np.abs(a - b).max() / max(1.0, np.abs(b).max()) for a, b in zip(found, wanted, strict=True)]
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+        off = [np.inf]
+    if not max(off) <= TOLERANCE:
+        kind = packed.model.config.model_type
+        raise ConfigError(
+            f"the packed engine cannot run a {kind} model of this kind", where="engine", next="use --engine torch"
+        )
+
+
+def _register_attention() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+
+
+def _attention(
+    module: Any, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", attention_mask: Any,
+    **given: Any,
+) -> "tuple[torch.Tensor, None]":  # fmt: skip
+    """Attention of each row to itself; query, key and value are (1, heads, T, D), the answer (1, T, heads, D)."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    answer = torch.empty_like(query.transpose(1, 2))
+    for first, rows, length in _alike(given["cu_seq_lens_q"].tolist()):
+        part = slice(first, first + rows * length)
+        q, k, v = (x[0, :, part].view(-1, rows, length, x.shape[3]).transpose(0, 1) for x in (query, key, value))
+        mask = _near(length, given.get("sliding_window"), query.device)
+        found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=given.get("scaling"))
+        answer[0, part] = found.transpose(1, 2).flatten(0, 1)
+    return answer, None
+
+
+def _alike(bounds: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Runs of rows of one length as (first token, rows, length)."""
+    first = 0
+    for length, run in groupby(end - start for start, end in pairwise(bounds)):
+        rows = sum(1 for _ in run)
+        yield first, rows, length
+        first += rows * length
+
+
+def _near(length: int, window: int | None, device: Any) -> Any:
+    """Which tokens a local layer lets see each other, those less than `window` apart; None where all do."""
+    import torch
+
+    if window is None or length <= window:
+        return None
+    place = torch.arange(length, device=device)
+    return (place[:, None] - place[None, :]).abs() < window
+
+
+def _products_in_bf16(model: Any) -> None:
+    """Give the linear layers of the encoder bf16 weights and inputs; what is not a matrix product stays fp32."""
+    import torch
+
+    def rounded(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inputs[0].to(torch.bfloat16),)
+
+    for layer in model.base_model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.to(torch.bfloat16).register_forward_pre_hook(rounded)

@@ -1,0 +1,111 @@
+"""What every engine keeps to; a new file in clinnlp/engines is tested without editing this one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clinnlp import plugins
+from clinnlp.core.schema import LabelSchema
+from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.engines.base import batches, plain_runner
+from clinnlp.errors import ConfigError
+from clinnlp.models.folder import Card
+from clinnlp.models.load import Base, Trained
+from tests.tiny import TOKENIZER_OF
+
+NAMES = plugins.names("engines")
+TASKS = ("ner", "note_classification")
+SCHEMA = LabelSchema(("a", "b", "c"))
+LENGTHS = (24, 5, 24, 60, 3, 17, 60, 60, 1)
+UNFIT = {("packed", "deberta_v2")}  # its attention is its own
+Tiny = Callable[[str], Path]
+
+
+def trained(tiny: Tiny, kind: str, task: str) -> Trained:
+    plugin = plugins.find("tasks", task)
+    options: dict[str, Any] = {"multi_label": False} if task == "note_classification" else {}
+    chosen = plugin(window=64, overlap=16, **options)
+    torch.manual_seed(0)
+    model, _ = Base(str(tiny(kind))).model(chosen.model_class, chosen.head_config(SCHEMA))
+    return Trained(model.eval(), NoteTokenizer.load(tiny(kind)), chosen, SCHEMA, Card(chosen, SCHEMA, "x", ""))
+
+
+def rows(model: Trained) -> list[Any]:
+    draw = np.random.default_rng(1)
+    return [
+        model.tokenizer.wrap(draw.integers(5, model.tokenizer.vocab_size, length - model.tokenizer.specials))
+        if length > model.tokenizer.specials
+        else np.array([7], np.int32)
+        for length in LENGTHS
+    ]
+
+
+def engine(name: str) -> Any:
+    return plugins.find("engines", name)(precision="fp32")
+
+
+def test_there_are_engines() -> None:
+    assert {"torch", "packed"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("kind", TOKENIZER_OF)
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_are_those_of_the_model_row_by_row(name: str, kind: str, task: str, tiny: Tiny) -> None:
+    model = trained(tiny, kind, task)
+    given = rows(model)
+    with torch.inference_mode():
+        alone: Any = model.model
+        wanted = [alone(input_ids=torch.from_numpy(row[None].astype(np.int64))).logits[0].numpy() for row in given]
+    if (name, kind) in UNFIT:
+        with pytest.raises(ConfigError, match=r"cannot run a deberta-v2 model.*--engine torch"):
+            engine(name).runner(model)
+        return
+    run = engine(name).runner(model)
+    for budget in (1, 130, 10_000):
+        found = run(given, budget)
+        assert [answer.shape for answer in found] == [answer.shape for answer in wanted]
+        assert all(answer.dtype == np.float32 for answer in found)
+        assert max(np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)) < 1e-5
+    assert run([], 100) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_stays_as_it_was(name: str, tiny: Tiny) -> None:
+    model = trained(tiny, "bert", "ner")
+    before = plain_runner(model)(rows(model), 100)
+    for precision in ("fp32", "bf16"):
+        plugins.find("engines", name)(precision=precision).runner(model)(rows(model), 100)
+    after = plain_runner(model)(rows(model), 100)
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_is_near_and_not_the_same(name: str, tiny: Tiny) -> None:
+    model = trained(tiny, "bert", "ner")
+    wanted = plain_runner(model)(rows(model), 1000)
+    found = plugins.find("engines", name)(precision="bf16").runner(model)(rows(model), 1000)
+    off = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, wanted, strict=True))
+    assert 1e-5 < off < 0.05
+
+
+def test_a_packed_row_does_not_see_its_neighbours(tiny: Tiny) -> None:
+    model = trained(tiny, "modernbert", "ner")  # its local layers see 16 tokens: rows of 60 need their own mask
+    run, given = engine("packed").runner(model), rows(model)
+    first = run(given, 10_000)
+    given[3] = given[3][::-1].copy()
+    second = run(given, 10_000)
+    assert [bool(np.abs(a - b).max() > 1e-3) for a, b in zip(first, second, strict=True)] == [
+        number == 3 for number in range(len(given))
+    ]
+
+
+def test_batches_by_hand() -> None:
+    assert list(batches([3, 9, 3, 5, 3], 9, padded=True)) == [[1], [3], [0, 2, 4]]
+    assert list(batches([3, 9, 3, 5, 3], 9, padded=False)) == [[1], [3, 0], [2, 4]]
+    assert list(batches([20, 2], 9, padded=True)) == list(batches([20, 2], 9, padded=False)) == [[0], [1]]
+    assert list(batches([], 9, padded=True)) == []
