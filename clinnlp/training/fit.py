@@ -83,7 +83,9 @@ def fit(
         trainer.remove_callback(PrinterCallback)
         start = time.perf_counter()
         trainer.train()
-    result.seconds = time.perf_counter() - start
+        result.seconds = time.perf_counter() - start
+        # under bf16 accelerate wraps `forward` in autocast and leaves it so: what is saved must answer as what is scored
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     watch.restore(model)
     model.eval()
     return result

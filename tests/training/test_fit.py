@@ -172,3 +172,21 @@ def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(ConfigError) as error:
         run(cpu(device="cuda"))
     assert str(error.value) == "fit.device: no GPU that torch can use. Next: use --fit.device auto."
+
+
+def test_bf16_is_for_training_only() -> None:
+    class Wide(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen = torch.is_autocast_enabled("cpu")
+            return super().forward(x[:, None].expand(-1, 8)).mean(1)
+
+    model = Wide(8, 8)
+    seen: list[bool] = []
+    run(
+        cpu(precision="bf16", evaluations=1),
+        model=model,
+        loss=lambda m, b, i: squares(m, b, i) * (seen.append(m.seen) or 1),
+    )
+    assert seen and all(seen)
+    model(torch.ones(2))
+    assert not model.seen, "accelerate's autocast is taken off again: what is saved answers as what is scored"
