@@ -25,9 +25,12 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 from clinnlp.core.document import Document
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.labeling.engine import label_records
+from clinnlp.labeling.engine import open_run
+from clinnlp.labeling.model import Loaded
+from clinnlp.labeling.options import Options
 from clinnlp.labeling.output import read_labels
 from clinnlp.labeling.predict import BATCH_TOKENS
+from clinnlp.labeling.source import InMemory
 from clinnlp.models.load import load_trained
 
 WINDOW, STRIDE = 512, 128
@@ -77,7 +80,11 @@ def main() -> None:
 def labeled(trained: Any, notes: list[Document]) -> dict[str, set[tuple[int, int, str]]]:
     """The entities of each note by id, read back from the files that labeling wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        label_records(trained, notes, Path(folder), BATCH_TOKENS, 512, 5_000_000)
+        options = Options(workers=0, batch_tokens=BATCH_TOKENS)
+        with open_run(Path(folder), InMemory(notes), Loaded(trained), {}, options) as run:
+            for _ in run.label():
+                pass
+            run.finish()
         found: dict[str, set[tuple[int, int, str]]] = {note.id: set() for note in notes}
         for row in read_labels(folder).spans.itertuples():
             found[row.document_id].add((row.start, row.end, row.label))

@@ -81,6 +81,12 @@ class IntegrityError(ClinnlpError):
     exit_status = 7
 
 
+class LogitsError(IntegrityError):
+    """A model answered with NaN or infinity."""
+
+    code = "CLN-D320"
+
+
 class UnsafeError(ClinnlpError):
     """A file, model or path that is not safe to open."""
 
@@ -93,6 +99,23 @@ class PrivacyError(ClinnlpError):
 
     code = "CLN-P9"
     exit_status = 9
+
+
+class FailuresError(ClinnlpError):
+    """So many documents were set aside that something must be wrong with all of them."""
+
+    code = "CLN-D3"
+    exit_status = 3
+
+
+class StoppedError(ClinnlpError):
+    """A run was told to stop; `signal` is the number of the signal, 2 or 15."""
+
+    code = "CLN-R130"
+
+    def __init__(self, signal: int, *, where: str = "", kept: str = "", next: str = "") -> None:
+        super().__init__("interrupted", where=where, kept=kept, next=next)
+        self.exit_status = 128 + signal
 
 
 QUARANTINED = 3  # exit status of a run that finished and set documents aside

@@ -142,16 +142,20 @@ def abandon() -> str:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all: aside, flushed to disk, then renamed."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     aside = path.with_name(path.name + ".tmp")
     try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text + "\n")
+        with aside.open("wb") as file:
+            file.write(encode_json(values))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from None
+
+
+def encode_json(values: Mapping[str, Any]) -> bytes:
+    """JSON as the files of a run hold it."""
+    return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def sha256_files(paths: Iterable[Path]) -> str:

@@ -1,191 +1,214 @@
-"""Batch labeling: records in, shards out; a bad document is set aside, never fatal, and every one is counted."""
+"""A labeling run, from its first note to its last, however often it is stopped on the way."""
 
+import hashlib
 import json
 import logging
-import time
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from hashlib import blake2b
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from clinnlp.core.document import Document, Quarantined, Span
-from clinnlp.errors import DataError, IntegrityError
-from clinnlp.labeling.output import EMPTY, LABELED, ShardWriter
-from clinnlp.labeling.predict import chunks, predict_chunk
-from clinnlp.models.load import Trained
+from clinnlp.core.run import is_done
+from clinnlp.errors import ChangedError, ClinnlpError, FailuresError, IntegrityError, StoppedError, StorageError
+from clinnlp.labeling.begin import LOCK, begin, check_fresh
+from clinnlp.labeling.commits import Commit, Held, Ledger, commit_name, damaged
+from clinnlp.labeling.counts import Counts
+from clinnlp.labeling.lock import claim, only_run, signed
+from clinnlp.labeling.model import Model
+from clinnlp.labeling.options import Options
+from clinnlp.labeling.plan import Shard, cut, holds, read_plan
+from clinnlp.labeling.pool import Pool
+from clinnlp.labeling.record import RunRecord, last_record
+from clinnlp.labeling.signals import Signals, Stop
+from clinnlp.labeling.source import Files, Source
+from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.worker import WRITERS, Job, Work
 
 log = logging.getLogger("clinnlp")
 
-
-@dataclass
-class Counts:
-    """What became of the input; `input` is always `labeled + quarantined`."""
-
-    input: int = 0
-    labeled: int = 0
-    empty: int = 0
-    quarantined: int = 0
-    spans: int = 0
-    characters: int = 0
-    by_label: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, labels and reasons by frequency."""
-        numbers = {name: getattr(self, name) for name in ("input", "labeled", "empty", "quarantined", "spans")}
-        return {
-            **numbers,
-            "characters": self.characters,
-            "by_label": dict(self.by_label.most_common()),
-            "quarantine_reasons": dict(self.reasons.most_common()),
-        }
+LEAST_FAILURES = 20  # notes set aside before a share of them says anything
 
 
-def label_records(
-    trained: Trained,
-    records: Iterable[Document | Quarantined],
-    folder: Path,
-    batch_tokens: int,
-    shard_documents: int,
-    max_characters: int,
-    total: int | None = None,
-) -> Counts:
-    """Label records shard by shard into Parquet files under `folder`; returns what became of them.
+@contextmanager
+def open_run(
+    out: Path, source: Source, model: Model, fingerprint: Mapping[str, str], options: Options
+) -> Iterator["LabelingRun"]:
+    """The run in `out`, new or gone on with, for as long as it is worked on; nothing is touched if it is finished.
 
-    With `total`, the number of records, the progress bar tells the time that is left. Raises IntegrityError
-    if the counts do not add up.
+    `fingerprint` is all that changes what labels are, by name. Raises ChangedError if the folder holds another run and
+    InUseError if another process works on it; SIGINT and SIGTERM raise StoppedError, which says what is kept.
     """
-    counts, writer = Counts(), ShardWriter(folder)
-    progress, known = _Progress(total), Known()
-    seen: set[str] = set()
-    with (folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine:
-        for shard in chunks(records, shard_documents):
-            good, bad = _sort_out(shard, counts.input, seen, max_characters)
-            counts.input += len(shard)
-            new = [document for document in good if document.text not in known]
-            read, failed = _label(trained, new, batch_tokens)
-            known.learn(read)
-            found = _in_order(good, read, failed, known)
-            writer.write(found, [LABELED if d.text.strip() else EMPTY for d in found], bad + failed)
-            _count(counts, found, bad + failed)
-            for record in bad + failed:
-                quarantine.write(json.dumps({"where": record.where, "reason": record.reason}) + "\n")
-            progress.show(counts)
-    progress.end()
-    if counts.input != counts.labeled + counts.quarantined:
-        raise IntegrityError(f"{counts.input} notes in, {counts.labeled} labeled, {counts.quarantined} set aside")
-    if not counts.quarantined:
-        (folder / "quarantine.jsonl").unlink()
-    return counts
+    run = LabelingRun(LocalStore(out), source, model, options)
+    with ExitStack() as held:
+        signals = held.enter_context(run.signals)
+        try:
+            files, before = source.files(), last_record(run.store)
+            if before is None:
+                check_fresh(run.store)
+            elif before.fingerprint == fingerprint and before.files == files != ():
+                run.take_up(before)
+            if not run.is_finished:
+                run.store.make()
+                held.enter_context(signed(out / WRITERS, run.store.token))
+                if not options.join:
+                    held.enter_context(only_run(out / LOCK))
+                run.take_up(begin(run.store, source, files, fingerprint, options))
+            yield run
+        except Stop:
+            raise StoppedError(
+                signals.received, where=str(out), kept=run.kept, next="give the same command again to go on"
+            ) from None
+        except OSError as error:
+            told = f"cannot write: {error.strerror or type(error).__name__}"
+            raise StorageError(told, where=str(out), kept=run.kept, next="mend the disk, then go on") from None
+        except ClinnlpError as error:
+            if run.record:
+                error.kept = error.kept or run.kept
+            raise
 
 
-class Known:
-    """What the model said of texts it has read, so that notes that were copied forward are read once.
+class LabelingRun:
+    """The shards of a run, what is committed of them, and what is left to do."""
 
-    Keeps the `most` last texts by their hash, never the texts themselves.
-    """
+    def __init__(self, store: LocalStore, source: Source, model: Model, options: Options) -> None:
+        self.store, self.source, self.model, self.options = store, source, model, options
+        self.signals = Signals()
+        self.record: RunRecord | None = None
+        self.fingerprint: Mapping[str, str] = {}
+        self.files: Files = ()
+        self.records = 0
+        self.shards: list[Shard] = []
+        self.todo: dict[int, Todo] = {}
+        self.counts = Counts()
+        self.redone: list[str] = []
 
-    def __init__(self, most: int = 100_000) -> None:
-        self.most = most
-        self.said: OrderedDict[bytes, tuple[tuple[Span, ...], tuple[str, ...], Any]] = OrderedDict()
+    def take_up(self, record: RunRecord) -> None:
+        """Go on with a run where its commits end."""
+        self.record, self.fingerprint, self.files = record, record.fingerprint, record.files
+        self.records = record.plan.records
+        self.shards = [replace(shard, marks="") for shard in read_plan(self.store, record.plan)]
+        self._look(Ledger.read(self.store))
 
-    def __contains__(self, text: str) -> bool:
-        return _digest(text) in self.said
+    def _look(self, ledger: Ledger, again: bool = False) -> None:
+        """What is committed and what is not; `again` in one process, nothing that is committed is done once more."""
+        self.todo, self.counts, self.redone = {}, Counts(), []
+        for shard in self.shards:
+            held = ledger.of(shard.number)
+            commit = held.commit
+            if commit and commit.input_sha256 == shard.sha256 and (again or not self._to_be_redone(commit, held)):
+                self.counts.add(commit.counts)
+            else:
+                self.todo[shard.number] = Todo(held.generation + 1, commit.name if commit else None)
+                if held.generation and not commit:
+                    self.redone.append(f"shard {shard.number}: its commit is torn")
 
-    def learn(self, documents: Iterable[Document]) -> None:
-        """Remember what was said of these documents."""
-        for document in documents:
-            self.said[_digest(document.text)] = (document.spans, document.labels, document.meta.get("label_scores"))
+    def _to_be_redone(self, commit: Commit, held: Held) -> bool:
+        bad = damaged(self.store, commit.files.values(), whole=self.options.verify_on_resume)
+        if held.generation > commit.generation:
+            bad.append("a later commit")
+        if bad:
+            self.redone.append(f"shard {commit.shard}: {bad[0]} is missing or damaged")
+        return bool(bad) or (self.options.retry_quarantined and commit.counts.quarantined > 0)
 
-    def forget(self) -> None:
-        """Drop the texts that were learned first, beyond the `most` kept."""
-        while len(self.said) > self.most:
-            self.said.popitem(last=False)
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, not even the closing account."""
+        return self.record is not None and not self.todo and is_done(self.store.root)
 
-    def answer(self, document: Document) -> Document:
-        """The document with what was said of its text."""
-        spans, labels, scores = self.said[_digest(document.text)]
-        meta = document.meta if scores is None else {**document.meta, "label_scores": scores}
-        return replace(document, spans=spans, labels=labels, meta=meta)
+    @property
+    def kept(self) -> str:
+        """What is committed, in words."""
+        if self.record is None:
+            return "no note was labeled yet"
+        return f"{len(self.shards) - len(self.todo)} of {len(self.shards)} shards"
+
+    def label(self) -> Iterator[Counts]:
+        """Do what is left; tells the account of the run after each shard."""
+        if done := len(self.shards) - len(self.todo):
+            log.info("going on: %d of %d shards are kept", done, len(self.shards))
+        for told in self.redone:
+            log.warning("labeled again: %s", told)
+        workers = min(self.options.workers, len(self.todo))
+        with Pool(self._job(), self.store, workers, self.options.document_seconds) as pool:
+            respected = self.options.join  # a claim of another process, the first time round
+            while self.todo:
+                self.signals.patient = workers > 0
+                for commit in pool.run(self._works(respected), self.signals):
+                    self._take(commit)
+                    yield self.counts
+                    self._check_failures()
+                self.signals.patient = False
+                if self.signals.received:
+                    raise Stop
+                if self.todo:
+                    self._look(Ledger.read(self.store), again=True)
+                respected = False
+
+    def _job(self) -> Job:
+        digest = hashlib.sha256(json.dumps(dict(self.fingerprint), sort_keys=True).encode()).hexdigest()
+        options, processors = self.options, os.cpu_count() or 1
+        threads = max(1, processors // options.workers) if options.workers > 1 else None
+        return Job(
+            self.model, self.store.root, digest[:16], options.batch_tokens, options.max_characters,
+            options.quarantine_text, threads,
+        )  # fmt: skip
+
+    def _works(self, respected: bool) -> Iterator[Work]:
+        """The shards that are left, read and compared with the plan."""
+        parts = cut(self.source.records(), 1, [shard.records for shard in self.shards])
+        left = dict(self.todo)
+        for shard in self.shards:
+            if not left:
+                return
+            part = next(parts, [])
+            if (todo := left.pop(shard.number, None)) is None:
+                continue
+            claimed = claim(self.store.root / "claims", f"{shard.number:06d}.g{todo.generation}")
+            if respected and not claimed:
+                continue
+            if self.options.join and self.store.size(commit_name(shard.number, todo.generation)) is not None:
+                continue
+            if not holds(part, shard.sha256):
+                raise ChangedError(
+                    f"input changed while it was read: shard {shard.number} of {len(self.shards)}",
+                    where=self.store.place,
+                    next="let the input rest, then --relabel true",
+                )
+            yield Work(shard, todo.generation, part, todo.replaces)
+
+    def _take(self, commit: Commit) -> None:
+        self.counts.add(commit.counts)
+        del self.todo[commit.shard]
+        (self.store.root / "claims" / f"{commit.shard:06d}.g{commit.generation}").unlink(missing_ok=True)
+
+    def _check_failures(self) -> None:
+        failed, limit = self.counts.quarantined, self.options.max_failures * self.counts.input
+        if self.todo and failed > max(LEAST_FAILURES, limit):
+            causes = ", ".join(f"{count} x {reason}" for reason, count in self.counts.reasons.most_common(5))
+            raise FailuresError(
+                f"{failed} of {self.counts.input} notes were set aside: {causes}",
+                where=self.store.place,
+                kept=self.kept,
+                next="mend the cause, or raise --max_failures, and give the command again",
+            )
+
+    def finish(self) -> Counts:
+        """The account of the whole run, from its commits. Raises IntegrityError if it does not balance."""
+        ledger, counts = Ledger.read(self.store), Counts()
+        for shard in self.shards:
+            commit = ledger.of(shard.number).commit
+            if commit is None or commit.input_sha256 != shard.sha256:
+                raise IntegrityError(f"shard {shard.number} is not committed", where=self.store.place)
+            commit.counts.check(shard.records, f"shard {shard.number}")
+            counts.add(commit.counts)
+        counts.check(self.records, self.store.place)
+        return counts
 
 
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=16).digest()
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """The commit that a shard is to have: its generation, and the commit that it replaces, if any."""
 
-
-def _in_order(good: list[Document], read: list[Document], failed: list[Quarantined], known: Known) -> list[Document]:
-    """The labeled documents in the order of the input: just read, or known from before."""
-    fresh, lost = {document.id: document for document in read}, {record.id for record in failed}
-    found = [fresh.get(d.id) or known.answer(d) for d in good if d.id not in lost]
-    known.forget()
-    return found
-
-
-def _sort_out(
-    shard: list[Document | Quarantined], before: int, seen: set[str], max_characters: int
-) -> tuple[list[Document], list[Quarantined]]:
-    """The documents of a shard that can be labeled, and the records that cannot; `before` records came earlier."""
-    good: list[Document] = []
-    bad: list[Quarantined] = []
-    for number, record in enumerate(shard, before + 1):
-        where = f"note {number} of the input"
-        if isinstance(record, Quarantined):
-            bad.append(record)
-        elif len(record.text) > max_characters:
-            bad.append(Quarantined(where, f"longer than {max_characters} characters", record.id))
-        elif record.id in seen:
-            bad.append(Quarantined(where, "its id occurred before", record.id))
-        else:
-            seen.add(record.id)
-            good.append(record)
-    return good, bad
-
-
-def _label(trained: Trained, good: list[Document], batch_tokens: int) -> tuple[list[Document], list[Quarantined]]:
-    """Label a shard; if the model fails on it, document by document, setting aside those it fails on."""
-    try:
-        return predict_chunk(trained, good, batch_tokens) if good else [], []
-    except (RuntimeError, ValueError, DataError, IntegrityError) as error:
-        if len(good) == 1:
-            return [], [Quarantined("a note", f"the model failed ({type(error).__name__})", good[0].id)]
-    found: list[Document] = []
-    failed: list[Quarantined] = []
-    for document in good:
-        one, aside = _label(trained, [document], batch_tokens)
-        found += one
-        failed += aside
-    return found, failed
-
-
-def _count(counts: Counts, found: list[Document], aside: list[Quarantined]) -> None:
-    counts.labeled += len(found)
-    counts.quarantined += len(aside)
-    counts.reasons.update(record.reason for record in aside)
-    for document in found:
-        counts.empty += not document.text.strip()
-        counts.spans += len(document.spans)
-        counts.characters += len(document.text)
-        counts.by_label.update(span.label for span in document.spans)
-        counts.by_label.update(document.labels)
-
-
-class _Progress:
-    """A bar of notes done, notes per second and time left on a terminal; a line a minute elsewhere."""
-
-    def __init__(self, total: int | None) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(total=total, unit=" notes", desc="labeling", disable=None, smoothing=0.05)
-        self.start = self.said = time.perf_counter()
-
-    def show(self, counts: Counts) -> None:
-        self.bar.update(counts.input - self.bar.n)
-        now = time.perf_counter()
-        if self.bar.disable and now - self.said > 60:
-            self.said = now
-            log.info("%d notes, %.1f notes/s", counts.input, counts.input / (now - self.start))
-
-    def end(self) -> None:
-        self.bar.close()
+    generation: int
+    replaces: str | None

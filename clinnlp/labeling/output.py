@@ -1,17 +1,35 @@
-"""Labels on disk: Parquet shards of spans and of documents, and the reader that trusts only whole ones."""
+"""Labels on disk: the Parquet tables of a shard, and the reader that trusts only committed ones."""
 
-import os
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.document import Document
 from clinnlp.errors import ConfigError
+from clinnlp.labeling.commits import Ledger
+from clinnlp.labeling.plan import read_plan
+from clinnlp.labeling.record import last_record
+from clinnlp.labeling.store import LocalStore
 
 if TYPE_CHECKING:
     import pandas
 
 LABELED, EMPTY, QUARANTINED = "labeled", "empty", "quarantined"
+DECIMALS = 5  # of a score: padding changes logits by some 4e-7, which no two runs need to share
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A record that was set aside: why, where it stood, and, for those who may see them, its id and text."""
+
+    code: str
+    reason: str
+    where: str
+    id: str | None = None
+    text: str | None = None
 
 
 class Labels(NamedTuple):
@@ -24,76 +42,99 @@ class Labels(NamedTuple):
 def read_labels(folder: str | Path) -> Labels:
     """The labels under an output folder of `clinnlp label`, in note order, as two pandas tables.
 
-    Raises ConfigError if the folder holds no labels.
+    Of a run that is not finished, what is committed. Raises ConfigError if the folder holds no labels.
     """
     import pyarrow.dataset
 
-    root = Path(folder)
-    if not (root / "documents").is_dir():
-        raise ConfigError("no labels here", where=str(root), next="give the --out folder of `clinnlp label`")
+    store = LocalStore(Path(folder))
+    record = last_record(store)
+    if record is None:
+        raise ConfigError("no labels here", where=store.place, next="give the --out folder of `clinnlp label`")
+    ledger = Ledger.read(store)
+    commits = [
+        commit
+        for shard in read_plan(store, record.plan)
+        if (commit := ledger.of(shard.number).commit) and commit.input_sha256 == shard.sha256
+    ]
     tables = []
-    for name, schema in (("spans", _span_schema()), ("documents", _document_schema())):
-        shards = sorted((root / name).glob("*.parquet"))
-        data = pyarrow.dataset.dataset(shards, schema=schema, format="parquet")
-        tables.append(data.to_table().to_pandas())
+    for kind, schema in (("spans", _span_schema()), ("documents", _document_schema())):
+        files = [store.root / commit.files[kind].name for commit in commits]
+        data = pyarrow.dataset.dataset(files, schema=schema, format="parquet") if files else schema.empty_table()
+        tables.append((data.to_table() if files else data).to_pandas())
     return Labels(*tables)
 
 
-class ShardWriter:
-    """Writes shard after shard, each whole or not at all: aside, flushed to disk, then renamed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.shards = folder, 0
-        for name in ("spans", "documents"):
-            (folder / name).mkdir(mode=0o700, exist_ok=True)
-
-    def write(self, documents: Sequence[Document], statuses: Sequence[str], aside: Sequence[Quarantined] = ()) -> None:
-        """Write one shard: the labeled documents, then a row for each record that was set aside."""
-        spans = [
+def tables(first: int, outcomes: Sequence[Document | Aside], statuses: Sequence[str]) -> dict[str, bytes]:
+    """The two tables of a shard whose records are numbered from `first`, as Parquet; equal bytes for equal labels."""
+    documents = [(ordinal, outcome) for ordinal, outcome in enumerate(outcomes, first) if isinstance(outcome, Document)]
+    spans = [(ordinal, document.id, span) for ordinal, document in documents for span in document.spans]
+    return {
+        "spans": _parquet(
+            _span_schema(),
             {
-                "document_id": document.id,
-                "start": span.start,
-                "end": span.end,
-                "label": span.label,
-                "score": span.score,
-            }
-            for document in documents
-            for span in document.spans
-        ]
-        notes = [
+                "document_id": [id for _, id, _ in spans],
+                "start": [span.start for *_, span in spans],
+                "end": [span.end for *_, span in spans],
+                "label": [span.label for *_, span in spans],
+                "score": [None if span.score is None else round(span.score, DECIMALS) for *_, span in spans],
+                "ordinal": [ordinal for ordinal, *_ in spans],
+            },
+        ),
+        "documents": _parquet(
+            _document_schema(),
             {
-                "document_id": document.id,
-                "characters": len(document.text),
-                "characters_read": len(document.text),
-                "spans": len(document.spans),
-                "labels": list(document.labels),
-                "label_scores": [document.meta.get("label_scores", {}).get(label) for label in document.labels],
-                "status": status,
-            }
-            for document, status in zip(documents, statuses, strict=True)
-        ] + [{"document_id": record.id, "characters_read": 0, "spans": 0, "status": QUARANTINED} for record in aside]
-        self._put("spans", spans, _span_schema())
-        self._put("documents", notes, _document_schema())
-        self.shards += 1
+                "document_id": [outcome.id for outcome in outcomes],
+                "characters": [_length(outcome) for outcome in outcomes],
+                "characters_read": [_length(outcome) or 0 for outcome in outcomes],
+                "spans": [len(outcome.spans) if isinstance(outcome, Document) else 0 for outcome in outcomes],
+                "labels": [list(outcome.labels) if isinstance(outcome, Document) else None for outcome in outcomes],
+                "label_scores": [_label_scores(outcome) for outcome in outcomes],
+                "status": list(statuses),
+                "ordinal": list(range(first, first + len(outcomes))),
+            },
+        ),
+    }
 
-    def _put(self, name: str, rows: list[dict[str, Any]], schema: Any) -> None:
-        import pyarrow
-        import pyarrow.parquet
 
-        path = self.folder / name / f"part-{self.shards:06d}.parquet"
-        aside = path.with_suffix(".tmp")
-        with aside.open("wb") as file:
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+def quarantine_lines(asides: Mapping[int, Aside], refs: Mapping[int, str], with_text: bool) -> bytes:
+    """The records of a shard that were set aside, by their number in the input, one JSON object a line."""
+    lines = []
+    for ordinal, aside in asides.items():
+        told = {"code": aside.code, "reason": aside.reason, "where": aside.where, "ordinal": ordinal}
+        if ordinal in refs:
+            told["doc_ref"] = refs[ordinal]
+        if with_text:
+            told |= {"id": aside.id, "text": aside.text}
+        lines.append(json.dumps(told, ensure_ascii=False) + "\n")
+    return "".join(lines).encode()
+
+
+def _length(outcome: Document | Aside) -> int | None:
+    return len(outcome.text) if isinstance(outcome, Document) else None
+
+
+def _label_scores(outcome: Document | Aside) -> list[float | None] | None:
+    if not isinstance(outcome, Document):
+        return None
+    scores = outcome.meta.get("label_scores", {})
+    found = [scores.get(label) for label in outcome.labels]
+    return [None if score is None else round(score, DECIMALS) for score in found]
+
+
+def _parquet(schema: Any, columns: Mapping[str, list[Any]]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    held = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(dict(columns), schema=schema), held, compression="zstd")
+    return held.getvalue()
 
 
 def _span_schema() -> Any:
     import pyarrow as pa
 
     columns = {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64(), "label": pa.string()}
-    return pa.schema({**columns, "score": pa.float32()})
+    return pa.schema({**columns, "score": pa.float32(), "ordinal": pa.int64()})
 
 
 def _document_schema() -> Any:
@@ -101,4 +142,4 @@ def _document_schema() -> Any:
 
     counts = {name: pa.int64() for name in ("characters", "characters_read", "spans")}
     lists = {"labels": pa.list_(pa.string()), "label_scores": pa.list_(pa.float32())}
-    return pa.schema({"document_id": pa.string(), **counts, **lists, "status": pa.string()})
+    return pa.schema({"document_id": pa.string(), **counts, **lists, "status": pa.string(), "ordinal": pa.int64()})

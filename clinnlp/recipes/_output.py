@@ -20,11 +20,15 @@ def start_or_resume(verb: str, settings: Any, out: Path, seed: int | None, data:
     return _start(verb, settings, out, seed, data, resume=True)
 
 
-def _start(verb: str, settings: Any, out: Path, seed: int | None, data: dict[str, str], resume: bool) -> Run:
+def settings_yaml(verb: str, values: dict[str, Any]) -> str:
+    """The resolved settings of a run as `settings.yaml` holds them."""
     import yaml
 
+    return f"# clinnlp {verb} settings.yaml\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _start(verb: str, settings: Any, out: Path, seed: int | None, data: dict[str, str], resume: bool) -> Run:
     values = config.plain(settings)
     run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed, data), resume)
-    text = f"# clinnlp {verb} settings.yaml\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    (out / SETTINGS).write_text(text, encoding="utf-8")
+    (out / SETTINGS).write_text(settings_yaml(verb, values), encoding="utf-8")
     return run

@@ -1,81 +1,99 @@
-"""`clinnlp label`: notes in any format become Parquet tables of spans and documents."""
+"""`clinnlp label`: notes in any format become Parquet tables of spans and documents, exactly once."""
 
+import hashlib
+import json
 import logging
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clinnlp.core.run import write_json
-from clinnlp.errors import QUARANTINED, DataError
-from clinnlp.formats.base import Format, read_records
+from clinnlp import config
+from clinnlp.core.run import MANIFEST, SETTINGS, Manifest, encode_json
+from clinnlp.errors import QUARANTINED
+from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._data import data_sha256
-from clinnlp.recipes._output import start_run
+from clinnlp.labeling.counts import Counts
+from clinnlp.labeling.engine import LabelingRun, open_run
+from clinnlp.labeling.model import ModelFolder
+from clinnlp.labeling.options import Options
+from clinnlp.labeling.progress import Progress
+from clinnlp.labeling.source import Notes
+from clinnlp.recipes._output import settings_yaml
 
 log = logging.getLogger("clinnlp")
 
+# Settings that change no label, or whose content is hashed instead; a run may go on with others of these.
+NOT_SEMANTIC = {
+    "model", "base", "notes", "out", "batch_tokens", "workers", "document_seconds", "max_failures", "quarantine_text",
+    "extend", "relabel", "retry_quarantined", "verify_on_resume", "allow_version_change", "join",
+}  # fmt: skip
 
-@dataclass(frozen=True)
-class Label:
-    """Label notes with a trained model into Parquet tables; bad documents are set aside and counted."""
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Options):
+    """Label notes with a trained model into Parquet tables; a run that was stopped goes on where it was."""
 
     model: Path
     """Model folder of a finetune run."""
     notes: str
     """The notes: a file, a folder or a quoted glob."""
     out: Path
-    """New folder for the labels."""
+    """Folder for the labels: a new one, or that of the same run, which is gone on with."""
     format: Format = field(default_factory=Jsonl, metadata={"flat": True})
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
-    batch_tokens: int = 4096
-    """Tokens per forward pass, padding included; lower it if memory runs out."""
-    shard_documents: int = 512
-    """Notes per Parquet shard."""
-    max_characters: int = 5_000_000
-    """Longer notes are set aside."""
 
 
 def run(settings: Label) -> int:
     """Do the labeling; returns the exit status: 3 if documents were set aside."""
-    # 1. check the input before the model is loaded
-    run = start_run("label", settings, settings.out, None)
-    if next(read_records(settings.notes, settings.format), None) is None:
-        raise DataError("no documents", where=settings.notes, next="check the path and the format")
+    # 1. what is labeled, and by what: nothing heavy is loaded
+    values = config.plain(settings)
+    source, model = Notes(settings.notes, settings.format), ModelFolder(settings.model, settings.base)
+    source.files()
+    semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
 
-    # 2. the model
-    from clinnlp.labeling.engine import label_records
-    from clinnlp.models.folder import weights_sha256
-    from clinnlp.models.load import load_trained
+    # 2. the run: new, or gone on with
+    with open_run(settings.out, source, model, model.fingerprint() | semantic, settings) as run:
+        if run.is_finished:
+            log.info("nothing to do: all %d shards of %s are labeled", len(run.shards), settings.out)
+            return QUARANTINED if run.counts.quarantined else 0
+        manifest = _manifest(run, settings)
+        run.store.put(SETTINGS, settings_yaml("label", values).encode())
+        run.store.put(MANIFEST, encode_json(manifest.as_dict()))
 
-    trained = load_trained(settings.model, settings.base)
-    run.manifest.weights = {"model": weights_sha256(settings.model), "base": trained.card.base_sha256}
-    run.manifest.data = {"notes": data_sha256(settings.notes, settings.format)}
+        # 3. label
+        start, before = time.perf_counter(), run.counts.input
+        with Progress(run.records, before) as progress:
+            for done in run.label():
+                progress.show(done.input)
+        seconds = time.perf_counter() - start
 
-    # 3. label
-    shown = sys.stderr.isatty()  # only a bar that is seen is worth a pass over the notes for its time left
-    total = sum(1 for _ in read_records(settings.notes, settings.format)) if shown else None
-    start = time.perf_counter()
-    records = read_records(settings.notes, settings.format)
-    counts = label_records(
-        trained, records, run.folder, settings.batch_tokens, settings.shard_documents, settings.max_characters, total
-    )
-    seconds = time.perf_counter() - start
+        # 4. account for every note
+        counts = run.finish()
+        speed = (counts.input - before) / seconds
+        facts = counts.as_dict() | {"label_seconds": round(seconds, 2), "notes_per_second": round(speed, 2)}
+        run.store.put("counts.json", encode_json(facts))
+        manifest.facts, manifest.status = facts, "done"
+        run.store.put(MANIFEST, encode_json(manifest.as_dict()))
+    _tell(counts, speed, settings.out)
+    return QUARANTINED if counts.quarantined else 0
 
-    # 4. account for every note
-    speed = counts.input / seconds
-    facts = counts.as_dict() | {"label_seconds": round(seconds, 2), "notes_per_second": round(speed, 2)}
-    write_json(run.folder / "counts.json", facts)
-    run.finish(facts)
+
+def _manifest(run: LabelingRun, settings: Label) -> Manifest:
+    """The record of the run as every verb keeps it; what it is resumed by is in run.json."""
+    notes = hashlib.sha256(b"".join(bytes.fromhex(sha256) for _, sha256 in run.files)).hexdigest()
+    weights = {name: sha256 for name, sha256 in run.fingerprint.items() if name.endswith(".safetensors")}
+    return Manifest("label", config.plain(settings), config.fingerprint(settings), None, {"notes": notes}, weights)
+
+
+def _tell(counts: Counts, speed: float, out: Path) -> None:
     log.info(
-        "%d notes = %d labeled (%d of them empty) + %d set aside; %d spans; %.1f notes/s",
-        counts.input, counts.labeled, counts.empty, counts.quarantined, counts.spans, speed,
+        "%d notes = %d labeled (%d of them empty) + %d set aside + %d excluded; %d spans; %.1f notes/s",
+        counts.input, counts.labeled, counts.empty, counts.quarantined, counts.excluded, counts.spans, speed,
     )  # fmt: skip
     for name, count in counts.by_label.most_common(30):
         log.info("  %-24s %d", name, count)
     for reason, count in counts.reasons.most_common(10):
-        log.warning("set aside: %d x %s (see quarantine.jsonl)", count, reason)
-    log.info("labels: %s", run.folder)
-    return QUARANTINED if counts.quarantined else 0
+        log.warning("set aside: %d x %s (see %s)", count, reason, out / "quarantine")
+    log.info("labels: %s", out)

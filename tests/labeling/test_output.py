@@ -1,34 +1,65 @@
-"""Tables on disk: whole shards only, read in order."""
+"""Tables on disk: equal bytes for equal labels, and the reader that trusts only what is committed."""
 
 from pathlib import Path
 
 from clinnlp.core.document import Document, Quarantined, Span
-from clinnlp.labeling.output import EMPTY, LABELED, ShardWriter, read_labels
+from clinnlp.labeling.options import Options
+from clinnlp.labeling.output import Aside, quarantine_lines, read_labels, tables
+from tests.labeling.fakes import label, notes
 
 
-def test_shards_read_back_in_order(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path)
-    for number in range(12):
-        note = Document(f"d{number}", "fever", (Span(0, 5, "PROBLEM", 0.5),))
-        writer.write([note], [LABELED], [Quarantined("x line 3", "torn", None)] if number == 3 else [])
+def test_shards_read_back_in_order_with_one_row_for_each_record(tmp_path: Path) -> None:
+    records = notes(12)
+    records.insert(3, Quarantined("x line 3", "torn", None))
+    records.insert(7, Document("blank", "\u200b \n"))
+    label(tmp_path, records)
     spans, documents = read_labels(tmp_path)
-    wanted = [f"d{number}" for number in range(12)]
-    assert spans.document_id.tolist() == wanted
-    assert documents[documents.status == "labeled"].document_id.tolist() == wanted
-    assert spans.iloc[0].to_dict() == {"document_id": "d0", "start": 0, "end": 5, "label": "PROBLEM", "score": 0.5}
-    aside = documents[documents.status == "quarantined"]
-    assert (len(aside), aside.characters_read.tolist(), aside.document_id.isna().all()) == (1, [0], True)
+    assert documents.ordinal.tolist() == list(range(14))
+    assert documents.document_id.fillna("-").tolist() == [getattr(r, "id", None) or "-" for r in records]
+    assert spans.iloc[0].to_dict() == {
+        "document_id": "note-0", "start": 0, "end": 1, "label": "PROBLEM", "score": spans.score[0], "ordinal": 0,
+    }  # fmt: skip
+    assert str(spans.score[0]) == "0.12346", "five decimals"
+    assert documents.status.tolist() == [*["labeled"] * 3, "quarantined", *["labeled"] * 3, "empty", *["labeled"] * 6]
+    aside = documents.iloc[3]
+    assert (aside.characters_read, aside.spans) == (0, 0) and aside.isna().characters and aside.isna().document_id
 
 
-def test_a_file_that_was_not_finished_is_not_read(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path)
-    writer.write([Document("a", "")], [EMPTY])
-    (tmp_path / "documents" / "part-000001.tmp").write_bytes(b"PAR1 half")
+def test_a_run_that_is_not_finished_gives_what_is_committed(tmp_path: Path) -> None:
+    label(tmp_path, notes(9))
+    (tmp_path / "commits" / "000" / "000001.json").unlink()
+    (tmp_path / "documents" / "000001-beef.parquet").write_bytes(b"PAR1 half")
     spans, documents = read_labels(tmp_path)
-    assert (len(spans), documents.document_id.tolist(), documents.status.tolist()) == (0, ["a"], ["empty"])
+    assert documents.document_id.tolist() == [f"note-{n}" for n in (0, 1, 2, 6, 7, 8)]
+    assert spans.ordinal.tolist() == [0, 1, 2, 6, 7, 8]
 
 
-def test_note_labels_without_scores(tmp_path: Path) -> None:
-    ShardWriter(tmp_path).write([Document("a", "x", labels=("l",), meta={"label_scores": {"l": 0.75}})], [LABELED])
-    (row,) = read_labels(tmp_path).documents.to_dict("records")
-    assert (list(row["labels"]), list(row["label_scores"])) == (["l"], [0.75])
+def test_a_run_of_no_notes(tmp_path: Path) -> None:
+    assert label(tmp_path, []).as_dict()["input"] == 0
+    spans, documents = read_labels(tmp_path)
+    assert (len(spans), len(documents)) == (0, 0)
+    assert "status" in documents and "label" in spans
+
+
+def test_equal_labels_are_equal_bytes() -> None:
+    document = Document("a", "fever", (Span(0, 5, "X", 0.25),), ("l",), meta={"label_scores": {"l": 0.75}})
+    assert tables(0, [document], ["labeled"]) == tables(0, [document], ["labeled"])
+    assert tables(0, [document], ["labeled"]) != tables(1, [document], ["labeled"])
+
+
+def test_quarantine_holds_no_text_unless_it_is_asked_for() -> None:
+    aside = {7: Aside("CLN-D301", "the model failed (X)", "note 8 of the input", "Qvortrup", "Qvortrup has fever")}
+    assert quarantine_lines(aside, {7: "abc"}, False) == (
+        b'{"code": "CLN-D301", "reason": "the model failed (X)", "where": "note 8 of the input", "ordinal": 7, '
+        b'"doc_ref": "abc"}\n'
+    )
+    assert quarantine_lines(aside, {7: "abc"}, True).count(b"Qvortrup") == 2
+
+
+def test_text_is_in_the_quarantine_file_only_on_request(tmp_path: Path) -> None:
+    options = Options(shard_documents=3, workers=0)
+    label(tmp_path / "a", notes(2, text="RAISE"), options=options)
+    label(tmp_path / "b", notes(2, text="RAISE"), options=Options(workers=0, quarantine_text=True))
+    held = {path.name: b"".join(f.read_bytes() for f in path.rglob("*") if f.is_file()) for path in tmp_path.iterdir()}
+    assert b"RAISE 1" not in held["a"]
+    assert b"RAISE 1" in held["b"]

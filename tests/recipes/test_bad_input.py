@@ -73,11 +73,6 @@ REFUSED = {
         f"error[CLN-D2] {{t}}/n.jsonl: no documents with text. {NOTHING} Next: check the path and the format.",
         {"n.jsonl": b""},
     ),
-    "empty file to label": Case(
-        "label --model {model} --notes {t}/n.jsonl --out {t}/out",
-        f"error[CLN-D2] {{t}}/n.jsonl: no documents. {NOTHING} Next: check the path and the format.",
-        {"n.jsonl": b"\n"},
-    ),
     "unknown key": finetune(
         {"n.jsonl": GOOD.encode()},
         "error[CLN-C2] fit.epoch: unknown key. Next: Did you mean 'epochs'?",
@@ -249,7 +244,7 @@ def test_read_and_labeled_whole(name: str, ner_run: Path, tmp_path: Path, capsys
     path.write_bytes(mark.encode() + (line(text, ()) + line("aspirin", (), "2")).encode())
     assert [d.text for d in clinnlp.read(path, "jsonl")] == [text, "aspirin"]
     out = tmp_path / "out"
-    assert command("label", "--model", ner_run / "model", "--notes", path, "--out", out) == 0
+    assert command("label", "--workers", 0, "--model", ner_run / "model", "--notes", path, "--out", out) == 0
     spans, documents = clinnlp.read_labels(out)
     assert documents.document_id.tolist() == ["1", "2"]
     assert documents.characters_read.tolist() == [len(text), 7]
@@ -299,8 +294,10 @@ def test_label_sets_aside_what_it_cannot_read(
     bad = line(f"{CANARY} \ud800", ()) if not words else line(CANARY, ())
     path.write_text(bad + line("flu", (), "2"))
     out = tmp_path / "out"
+    words = ("--workers", 0, *words)
     assert command("label", "--model", ner_run / "model", "--notes", path, *words, "--out", out) == 3
     told = capsys.readouterr()
     assert json.loads((out / "counts.json").read_text())["quarantine_reasons"] == {reason: 1}
-    assert clinnlp.read_labels(out).documents.status.tolist() == ["labeled", "quarantined"]
-    assert CANARY not in told.out + told.err + (out / "quarantine.jsonl").read_text()
+    assert clinnlp.read_labels(out).documents.status.tolist() == ["quarantined", "labeled"]
+    (aside,) = (out / "quarantine").iterdir()
+    assert CANARY not in told.out + told.err + aside.read_text()

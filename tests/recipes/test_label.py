@@ -11,13 +11,24 @@ import clinnlp
 from tests.recipes.command import clinnlp as command
 from tests.recipes.command import notes, read_json, write_jsonl
 
-SPANS = {"document_id": "string", "start": "int64", "end": "int64", "label": "string", "score": "float"}
+SPANS = {
+    "document_id": "string", "start": "int64", "end": "int64", "label": "string", "score": "float", "ordinal": "int64",
+}  # fmt: skip
 DOCUMENTS = {
     "document_id": "string", "characters": "int64", "characters_read": "int64", "spans": "int64", "status": "string",
+    "ordinal": "int64",
 }  # fmt: skip
+HERE = ("--workers", 0)  # most tests need no worker process: loading torch takes seconds
 
 
-def types(path: Path) -> dict[str, str]:
+def asides(out: Path) -> list[dict[str, Any]]:
+    """What the quarantine files of a run hold."""
+    files = sorted((out / "quarantine").glob("*.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def types(folder: Path) -> dict[str, str]:
+    (path,) = folder.glob("*.parquet")
     return {field.name: str(field.type) for field in pyarrow.parquet.read_schema(path)}
 
 
@@ -31,7 +42,7 @@ def mixed(tmp_path: Path) -> Path:
         '{"id": "torn", "text": "Qvortrup',
         good[1],
         '{"id": "blank", "text": " \\n "}',
-        '{"id": "good-0", "text": "Qvortrup, the id is taken"}',
+        '{"id": "number", "text": 7}',
         '{"id": "nothing"}',
         good[2],
     ]
@@ -43,8 +54,8 @@ def mixed(tmp_path: Path) -> Path:
 def test_tables_have_the_schema_that_scripts_rely_on(ner_run: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("label", "--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--out", out) == 0
-    assert types(out / "spans" / "part-000000.parquet") == SPANS
-    assert DOCUMENTS.items() <= types(out / "documents" / "part-000000.parquet").items()
+    assert types(out / "spans") == SPANS
+    assert DOCUMENTS.items() <= types(out / "documents").items()
     spans, documents = clinnlp.read_labels(out)
     text = {note["id"]: note["text"] for note in notes(12, "test")}
     assert documents.document_id.tolist() == list(text), "in the order of the notes"
@@ -58,7 +69,7 @@ def test_tables_have_the_schema_that_scripts_rely_on(ner_run: Path, corpus: Path
 def test_labels_agree_with_the_model_as_a_function(ner_run: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("--notes", corpus / "test.jsonl", "--shard_documents", 5, "--batch_tokens", 64, "--out", out)
-    assert command("label", "--model", ner_run / "model", *words) == 0
+    assert command("label", *HERE, "--model", ner_run / "model", *words) == 0
     assert len(list((out / "documents").glob("*.parquet"))) == 3
     spans = clinnlp.read_labels(out).spans
     told = [(row.document_id, row.start, row.end, row.label) for row in spans.itertuples()]
@@ -69,7 +80,7 @@ def test_labels_agree_with_the_model_as_a_function(ner_run: Path, corpus: Path, 
 
 def test_note_labels_and_their_scores(labels_run: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert command("label", "--model", labels_run / "model", "--notes", corpus / "test.jsonl", "--out", out) == 0
+    assert command("label", *HERE, "--model", labels_run / "model", "--notes", corpus / "test.jsonl", "--out", out) == 0
     spans, documents = clinnlp.read_labels(out)
     assert len(spans) == 0
     assert set().union(*documents.labels) <= {"aspirin", "fever"}
@@ -83,40 +94,42 @@ def test_bad_records_are_set_aside_and_counted(
     ner_run: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert command("label", "--model", ner_run / "model", "--notes", mixed, "--format", "jsonl", "--out", out) == 3
+    assert (
+        command("label", *HERE, "--model", ner_run / "model", "--notes", mixed, "--format", "jsonl", "--out", out) == 3
+    )
     counts = read_json(out / "counts.json")
     assert (counts["input"], counts["labeled"], counts["empty"], counts["quarantined"]) == (8, 5, 2, 3)
     documents = clinnlp.read_labels(out).documents
+    assert documents.document_id.fillna("-").tolist() == [
+        "good-0", "empty", "-", "good-1", "blank", "-", "-", "good-2",
+    ], "one row for each record, in order"  # fmt: skip
     assert documents.status.value_counts().to_dict() == {"labeled": 3, "quarantined": 3, "empty": 2}
-    kept = documents[documents.status != "quarantined"]
-    assert kept.document_id.tolist() == ["good-0", "empty", "good-1", "blank", "good-2"]
-    aside = [json.loads(line) for line in (out / "quarantine.jsonl").open(encoding="utf-8")]
-    assert sorted((record["where"], record["reason"]) for record in aside) == [
-        ("note 6 of the input", "its id occurred before"),
-        ("notes.jsonl line 3", "not valid JSON at character 23 (Unterminated string starting at)"),
-        ("notes.jsonl line 7", "field 'text' is missing"),
+    assert [(record["where"], record["code"], record["reason"]) for record in asides(out)] == [
+        ("notes.jsonl line 3", "CLN-D201", "not valid JSON at character 23 (Unterminated string starting at)"),
+        ("notes.jsonl line 6", "CLN-D201", "field 'text' is int, not a string"),
+        ("notes.jsonl line 7", "CLN-D201", "field 'text' is missing"),
     ]
     told = capsys.readouterr()
-    assert "8 notes = 5 labeled (2 of them empty) + 3 set aside" in told.err
-    assert "warning: set aside: 1 x field 'text' is missing (see quarantine.jsonl)" in told.err
-    assert "Qvortrup" not in told.out + told.err + (out / "quarantine.jsonl").read_text(encoding="utf-8")
+    assert "8 notes = 5 labeled (2 of them empty) + 3 set aside + 0 excluded;" in told.err
+    assert f"warning: set aside: 1 x field 'text' is missing (see {out}/quarantine)" in told.err
+    assert "Qvortrup" not in told.out + told.err + str(asides(out))
 
 
 def test_a_note_the_model_fails_on_costs_only_itself(
     ner_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clinnlp.labeling import engine
+    from clinnlp.labeling import predict as module
 
-    real = engine.predict_chunk
+    real = module.predict_chunk
 
     def predict(trained: Any, documents: Any, batch_tokens: int) -> Any:
         if any(d.id == "test-3" for d in documents):
             raise RuntimeError("Qvortrup")
         return real(trained, documents, batch_tokens)
 
-    monkeypatch.setattr(engine, "predict_chunk", predict)
+    monkeypatch.setattr(module, "predict_chunk", predict)
     out = tmp_path / "out"
-    assert command("label", "--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--out", out) == 3
+    assert command("label", *HERE, "--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--out", out) == 3
     documents = clinnlp.read_labels(out).documents
     assert documents[documents.status == "quarantined"].document_id.tolist() == ["test-3"]
     assert read_json(out / "counts.json")["quarantine_reasons"] == {"the model failed (RuntimeError)": 1}
@@ -127,7 +140,7 @@ def test_a_long_note_is_read_to_its_end(ner_run: Path, tmp_path: Path) -> None:
     text = note["text"].replace("\r\n", " ") + " "
     path = write_jsonl(tmp_path / "n.jsonl", [{"id": "1", "text": text * 200}])
     out = tmp_path / "out"
-    assert command("label", "--model", ner_run / "model", "--notes", path, "--out", out) == 0
+    assert command("label", *HERE, "--model", ner_run / "model", "--notes", path, "--out", out) == 0
     spans, documents = clinnlp.read_labels(out)
     assert documents.characters_read.tolist() == [len(text) * 200]
     starts = set(spans.start)
@@ -137,11 +150,11 @@ def test_a_long_note_is_read_to_its_end(ner_run: Path, tmp_path: Path) -> None:
 def test_other_formats_and_fields(ner_run: Path, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "n.jsonl", [{"note_id": 7, "note": "fever"}])
     words = ("--notes", path, "--format", "jsonl", "--id_field", "note_id", "--text_field", "note")
-    assert command("label", "--model", ner_run / "model", *words, "--out", tmp_path / "a") == 0
+    assert command("label", *HERE, "--model", ner_run / "model", *words, "--out", tmp_path / "a") == 0
     assert clinnlp.read_labels(tmp_path / "a").documents.document_id.tolist() == ["7"]
     (tmp_path / "n.csv").write_text("id,text\nx,fever\ny,\n", encoding="utf-8")
     words = ("--notes", tmp_path / "n.csv", "--format", "csv")
-    assert command("label", "--model", ner_run / "model", *words, "--out", tmp_path / "b") == 0
+    assert command("label", *HERE, "--model", ner_run / "model", *words, "--out", tmp_path / "b") == 0
     assert clinnlp.read_labels(tmp_path / "b").documents.status.tolist() == ["labeled", "empty"]
 
 

@@ -1,0 +1,112 @@
+"""What labels: a model folder, as its fingerprint to those who plan and as a function to those who label."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clinnlp.core.document import Document
+from clinnlp.errors import ConfigError, LogitsError
+from clinnlp.models.folder import Card, base_folder, check_folder
+from clinnlp.version import VERSION
+
+if TYPE_CHECKING:
+    from clinnlp.models.load import Runner, Trained
+
+Predict = Callable[[Sequence[Document], int], list[Document]]
+"""Documents, and the most tokens of a forward pass, to documents with labels, in the same order."""
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
+MACHINE = ("version.", "device", "numbers")  # the parts of a fingerprint that --allow_version_change lets differ
+
+
+class Model(Protocol):
+    """What labels documents; it is pickled to each worker, which loads it."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """All of the model that changes what it says, by name; loads nothing heavy."""
+
+    def load(self) -> Predict:
+        """The model, ready to be called."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder made by `finetune`, and where its base lies, if it moved."""
+
+    folder: Path
+    base: str | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        """The hash of every file of the model and of its base, versions, device and number format.
+
+        Raises ConfigError, UnsafeError or ChangedError for a folder that cannot be loaded.
+        """
+        if not self.folder.is_dir():
+            raise ConfigError("no such model folder", where=str(self.folder), next="check --model")
+        card = Card.read(self.folder)
+        check_folder(self.folder)
+        parts = _hashes("model", self.folder)
+        if (self.folder / "adapter_config.json").is_file():
+            base = base_folder(card.with_base(self.base).base)
+            parts |= _hashes("base", base) if base else {"base": f"{card.base}@{card.revision}"}
+        return parts | versions() | {"device": "cpu", "numbers": "float32"}
+
+    def load(self) -> Predict:
+        """The model on this machine; logits that are no numbers raise LogitsError."""
+        from clinnlp.engines.torch import Torch
+        from clinnlp.labeling.predict import predict_chunk
+        from clinnlp.models.load import load_trained
+
+        trained = load_trained(self.folder, self.base)
+        trained.runner = finite(trained.runner or Torch().runner(trained))
+        return lambda documents, batch_tokens: predict_chunk(trained, documents, batch_tokens)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is in memory; for this process only."""
+
+    trained: "Trained"
+
+    def fingerprint(self) -> dict[str, str]:
+        """What is known of it."""
+        return versions()
+
+    def load(self) -> Predict:
+        """The model."""
+        from clinnlp.labeling.predict import predict_chunk
+
+        return lambda documents, batch_tokens: predict_chunk(self.trained, documents, batch_tokens)
+
+
+def finite(run: "Runner") -> "Runner":
+    """The runner, with its answers looked at. Raises LogitsError: the label of NaN would be the first there is."""
+    import numpy as np
+
+    def checked(rows: Any, budget: int) -> Any:
+        answers = run(rows, budget)
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise LogitsError("the model answered with NaN or infinity")
+        return answers
+
+    return checked
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes labels."""
+    found = {f"version.{name}": metadata.version(name) for name in LIBRARIES}
+    return {"version.clinnlp": VERSION, **found}
+
+
+def _hashes(name: str, folder: Path) -> dict[str, str]:
+    """The hash of each file of a folder that is, or may be, loaded: all but hidden files and the model card."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_file() and inside.name != "README.md" and not any(part.startswith(".") for part in inside.parts):
+            with path.open("rb") as file:
+                found[f"{name}/{inside.as_posix()}"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

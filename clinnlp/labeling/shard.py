@@ -1,0 +1,132 @@
+"""One shard labeled: all records accounted for, whatever the model does with some of them."""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from clinnlp.core.document import Document, Quarantined
+from clinnlp.errors import ClinnlpError
+from clinnlp.labeling.counts import Counts
+from clinnlp.labeling.model import Predict
+from clinnlp.labeling.output import EMPTY, LABELED, QUARANTINED, Aside
+from clinnlp.labeling.plan import Record
+
+log = logging.getLogger("clinnlp")
+
+UNREADABLE, TOO_LONG, FAILED, NOT_FINITE, NO_MEMORY = "CLN-D201", "CLN-D202", "CLN-D301", "CLN-D320", "CLN-D330"
+VISIBLE = re.compile(r"[^\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+
+
+class Labeler:
+    """A model that answers for every document: with labels, or with the reason why there are none."""
+
+    def __init__(self, predict: Predict, batch_tokens: int) -> None:
+        self.predict, self.most = predict, batch_tokens
+        self.batch_tokens = self.lowest = batch_tokens  # what memory has room for, and the least that it had lately
+
+    def label(self, documents: Sequence[Document]) -> list[Document | Aside]:
+        """An outcome for each document, in order.
+
+        Where memory runs out, batches are halved down to single rows. Where the model fails, so are the documents,
+        until those that it fails on stand alone: the others are labeled as if those were not there.
+        """
+        if not documents:
+            return []
+        try:
+            found = self.predict(documents, self.batch_tokens)
+            return [_checked(one) for _, one in zip(documents, found, strict=True)]
+        except Exception as error:
+            if _no_memory(error) and self.batch_tokens > 1:
+                self.batch_tokens //= 2
+                self.lowest = min(self.lowest, self.batch_tokens)
+                log.warning("out of memory: going on with %d tokens a forward pass", self.batch_tokens)
+                return self.label(documents)
+            if len(documents) == 1:
+                if _no_memory(error):
+                    self.batch_tokens = self.most  # it was this document alone
+                return [_failed(error)]
+        middle = len(documents) // 2
+        return self.label(documents[:middle]) + self.label(documents[middle:])
+
+    def label_one_by_one(self, documents: Sequence[Document], starts: Callable[[int], None]) -> list[Document | Aside]:
+        """As `label`, document by document; `starts` is told the place of each before the model sees it."""
+        found: list[Document | Aside] = []
+        for place, document in enumerate(documents):
+            starts(place)
+            found += self.label([document])
+        return found
+
+
+def sort_out(
+    records: Sequence[Record], first: int, max_characters: int, condemned: Mapping[int, Aside]
+) -> list[Document | Aside]:
+    """The records of a shard: documents to be labeled, and the reasons why others cannot be.
+
+    `condemned` are those, by their number in the input, that ended a worker before.
+    """
+    found: list[Document | Aside] = []
+    for ordinal, record in enumerate(records, first):
+        place = f"note {ordinal + 1} of the input"
+        if isinstance(record, Quarantined):
+            found.append(Aside(UNREADABLE, record.reason, record.where, record.id))
+        elif ordinal in condemned:
+            aside = condemned[ordinal]
+            found.append(Aside(aside.code, aside.reason, place, record.id, record.text))
+        elif len(record.text) > max_characters:
+            told = f"longer than {max_characters} characters"
+            found.append(Aside(TOO_LONG, told, place, record.id, record.text))
+        else:
+            found.append(record)
+    return found
+
+
+def placed(aside: Aside, ordinal: int, document: Document) -> Aside:
+    """A reason that the model gave, with the document it was given for."""
+    return Aside(aside.code, aside.reason, f"note {ordinal + 1} of the input", document.id, document.text)
+
+
+def status_of(outcome: Document | Aside) -> str:
+    """Labeled, empty (nothing that can be seen is in the text) or quarantined."""
+    if isinstance(outcome, Aside):
+        return QUARANTINED
+    return LABELED if VISIBLE.search(outcome.text) else EMPTY
+
+
+def count(outcomes: Sequence[Document | Aside], statuses: Sequence[str]) -> Counts:
+    """The account of a shard."""
+    counts = Counts(input=len(outcomes), quarantined=statuses.count(QUARANTINED), empty=statuses.count(EMPTY))
+    counts.labeled = counts.empty + statuses.count(LABELED)
+    for outcome in outcomes:
+        if isinstance(outcome, Aside):
+            counts.reasons[outcome.reason] += 1
+            continue
+        counts.spans += len(outcome.spans)
+        counts.characters += len(outcome.text)
+        counts.by_label.update(span.label for span in outcome.spans)
+        counts.by_label.update(outcome.labels)
+    return counts
+
+
+def _checked(document: Document) -> Document | Aside:
+    """The document, unless it was given a score that is no number."""
+    scores = [span.score for span in document.spans if span.score is not None]
+    if scores and not all(map(math.isfinite, scores)):
+        return Aside(NOT_FINITE, "the model answered with NaN or infinity", "")
+    return document
+
+
+def _failed(error: Exception) -> Aside:
+    """Why a document has no labels; the words of the error may quote its text and are not kept."""
+    if _no_memory(error):
+        return Aside(NO_MEMORY, "out of memory with one row at a time", "")
+    if isinstance(error, ClinnlpError) and error.code == NOT_FINITE:
+        return Aside(NOT_FINITE, "the model answered with NaN or infinity", "")
+    return Aside(FAILED, f"the model failed ({type(error).__name__})", "")
+
+
+def _no_memory(error: Exception) -> bool:
+    """Python's own error, torch's, or that of another library that says so."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and re.search(r"out of memory|allocate memory", str(error)) is not None
