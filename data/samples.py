@@ -7,7 +7,7 @@ from pathlib import Path
 from clinnlp.formats.base import read, write
 
 SUFFIX = {"jsonl": "notes.jsonl", "csv": "notes.csv", "parquet": "notes.parquet", "conll": "notes.conll",
-          "brat": "brat", "pubtator": "notes.pubtator"}  # fmt: skip
+          "brat": "brat", "pubtator": "notes.pubtator", "docbin": "notes.spacy"}  # fmt: skip
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """What a note format is, and how paths become documents whatever the format."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from glob import glob, has_magic
 from os.path import commonpath
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from clinnlp import plugins
 from clinnlp.core.document import Document, Quarantined
@@ -18,6 +20,20 @@ class Ordinal(str):
 
 class Stem(str):
     """A document id that is only a file's name; below a folder the path of that file is put before it."""
+
+
+class Place(Protocol):
+    """Where notes are when they are in no file: a database, which streams and takes documents itself."""
+
+    @property
+    def name(self) -> str:
+        """How messages and manifests call it: without a password."""
+
+    def read(self) -> Iterator[Document | Quarantined]:
+        """Stream its documents, in the same order each time."""
+
+    def write(self, documents: Iterable[Document]) -> dict[str, int]:
+        """Store documents; returns counts as `Format.write` does."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,10 @@ class Format:
     kind: ClassVar[str] = "formats"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File endings that belong to the format when a folder is read, such as `(".jsonl",)`."""
+
+    def open(self, path: str) -> Place | None:
+        """What a PATH is that names no file, such as the URL of a database; None if it names files."""
+        return None
 
     def select(self, files: list[Path]) -> list[Path]:
         """Which of the files found to read; a format whose documents lie in pairs of files drops the second ones."""
@@ -82,11 +102,13 @@ def read_records(path: str | Path, format: str | Format) -> Iterator[Document | 
     Raises ConfigError if nothing is there and StorageError if a file cannot be opened.
     """
     reader = find_format(format)
+    if place := reader.open(str(path)):
+        yield from place.read()
+        return
     files = find_files(path, reader)
     root = Path(path) if Path(path).is_dir() else Path(commonpath([file.parent.absolute() for file in files]))
     for file in files:
-        place = file if file.is_relative_to(root) else file.absolute()
-        name = place.relative_to(root).as_posix()
+        name = (file if file.is_relative_to(root) else file.absolute()).relative_to(root).as_posix()
         try:
             for record in reader.read_file(file):
                 if isinstance(record, Document) and type(record.id) is not str:
@@ -94,6 +116,27 @@ def read_records(path: str | Path, format: str | Format) -> Iterator[Document | 
                 yield record
         except OSError as error:
             raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(file)) from None
+
+
+def contents(path: str | Path, format: str | Format) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file that PATH means, in order; for a database, a hash of all it streams."""
+    reader = find_format(format)
+    if place := reader.open(str(path)):
+        whole = hashlib.sha256()
+        for record in place.read():
+            whole.update(json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
+        return [(place.name, whole.hexdigest())]
+    files = find_files(path, reader)
+    root = commonpath([file.parent.absolute() for file in files])
+    return [(file.absolute().relative_to(root).as_posix(), _sha256(file)) for file in files]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(path)) from None
 
 
 def _unique(id: str, name: str, files: int) -> str:
@@ -121,4 +164,6 @@ def read(path: str | Path, format: str | Format, bad: list[Quarantined] | None =
 
 def write(documents: Iterable[Document], path: str | Path, format: str | Format) -> dict[str, int]:
     """Write documents to PATH; returns counts of documents, spans and whatever the format could not hold."""
-    return find_format(format).write(documents, Path(path))
+    writer = find_format(format)
+    place = writer.open(str(path))
+    return place.write(documents) if place else writer.write(documents, Path(path))

@@ -11,7 +11,7 @@ from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import sha256_files
 from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ConfigError, DataError
-from clinnlp.formats.base import Format, find_files, read_records
+from clinnlp.formats.base import Format, contents, find_files, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._leaks import WAIVERS, check_leaks
 from clinnlp.tasks.base import Task
@@ -72,7 +72,9 @@ class Splits:
 
 
 def data_sha256(path: str, format: Format) -> str:
-    """The content hash of the files that a PATH means."""
+    """The content hash of the files, or of the database, that a PATH means."""
+    if format.open(path):
+        return contents(path, format)[0][1]
     return sha256_files(find_files(path, format))
 
 

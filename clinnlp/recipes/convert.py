@@ -22,9 +22,9 @@ class Convert:
     positionals: ClassVar[tuple[str, ...]] = ("src", "dst")
 
     src: str
-    """Notes to read: a file, a folder or a quoted glob."""
-    dst: Path
-    """New file or folder to write."""
+    """Notes to read: a file, a folder, a quoted glob or, with --from omop, the URL of a database."""
+    dst: str
+    """New file or folder to write or, with --to omop, the URL of a database that is there."""
     source: Format = field(default_factory=Jsonl, metadata={"key": "from"})
     """Format of the source, with its options (--from.tag_column 1)."""
     target: Format = field(default_factory=Jsonl, metadata={"key": "to"})
@@ -33,9 +33,11 @@ class Convert:
 
 def run(settings: Convert) -> int:
     """Do the conversion; returns the exit status: 3 if records were set aside."""
-    dst = settings.dst
-    if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
-        raise InUseError("the target is there already", where=str(dst), kept="it", next="choose a new DST")
+    if settings.target.open(settings.dst) is None:
+        dst = Path(settings.dst)
+        if dst.exists() and not (dst.is_dir() and not any(dst.iterdir())):
+            raise InUseError("the target is there already", where=str(dst), kept="it", next="choose a new DST")
+        dst.parent.mkdir(parents=True, exist_ok=True)
     bad: list[Quarantined] = []
     read: Counter[str] = Counter()
 
@@ -47,8 +49,7 @@ def run(settings: Convert) -> int:
             else:
                 bad.append(record)
 
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    written = write(documents(), dst, settings.target)
+    written = write(documents(), settings.dst, settings.target)
     log.info("read %d documents with %d spans; wrote %s", read["documents"], read["spans"], _listed(written))
     for record in bad[:10]:
         log.warning("set aside: %s: %s", record.where, record.reason)

@@ -11,6 +11,7 @@ from clinnlp.errors import ConfigError, StorageError
 from clinnlp.formats.base import Format, read, read_records, write
 
 NAMES = plugins.names("formats")
+PACKED = ("brat", "docbin", "omop", "parquet")  # folders, and files that are packed inside
 TEXT = "Fever since Monday.\nNo cough, caf\u00e9 \U0001f600 e\u0301"
 DOCUMENTS = [
     Document("a1", TEXT, (Span(0, 5, "PROBLEM"), Span(23, 28, "PROBLEM"))),
@@ -24,7 +25,7 @@ def target(name: str, folder: Path) -> Path:
 
 
 def test_there_are_formats() -> None:
-    assert {"brat", "conll", "csv", "jsonl", "parquet", "pubtator"} <= set(NAMES)
+    assert {"brat", "conll", "csv", "docbin", "jsonl", "parquet", "pubtator"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,7 +102,7 @@ def test_missing_path_names_itself(name: str, tmp_path: Path) -> None:
         list(read_records(tmp_path / "empty", name))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("brat", "parquet")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in PACKED])
 def test_gz_is_read_and_written(name: str, tmp_path: Path) -> None:
     path = target(name, tmp_path)
     packed = path.with_name(path.name + ".gz")

@@ -8,7 +8,8 @@ from clinnlp import plugins
 from clinnlp.formats.base import read
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
-PATHS = {name: SAMPLES / (f"notes.{name}" if name != "brat" else "brat") for name in plugins.names("formats")}
+OTHERS = {"brat": "brat", "docbin": "notes.spacy"}
+PATHS = {name: SAMPLES / OTHERS.get(name, f"notes.{name}") for name in plugins.names("formats")}
 
 
 def test_every_format_has_a_sample() -> None:
@@ -24,7 +25,7 @@ def test_spans_are_the_same_words_in_every_format(name: str) -> None:
         assert words(one) == words(other)
 
 
-@pytest.mark.parametrize("name", ["csv", "parquet", "brat"])
+@pytest.mark.parametrize("name", ["csv", "parquet", "brat", "docbin"])
 def test_text_and_offsets_are_exact_where_the_format_can(name: str) -> None:
     for one, other in zip(read(PATHS["jsonl"], "jsonl"), read(PATHS[name], name), strict=True):
         assert (one.text, one.labels, one.group) == (other.text, other.labels, other.group)

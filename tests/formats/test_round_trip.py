@@ -35,7 +35,7 @@ TEXT = st.lists(st.one_of(ANY, SPECIAL), max_size=30).map("".join)
 LABEL = st.one_of(
     st.sampled_from(["PROBLEM", "creative-work", "a b", "50%", "%20"]), st.text(ANY, min_size=1, max_size=5)
 )
-EXACT = ["brat", "csv", "jsonl", "parquet"]
+EXACT = ["brat", "csv", "docbin", "jsonl", "parquet"]
 
 
 @st.composite
