@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clinnlp.core.run import is_done
 from clinnlp.errors import ChangedError, ClinnlpError, FailuresError, IntegrityError, StoppedError, StorageError
@@ -24,6 +25,9 @@ from clinnlp.labeling.signals import Signals, Stop
 from clinnlp.labeling.source import Files, Source
 from clinnlp.labeling.store import LocalStore
 from clinnlp.labeling.worker import WRITERS, Job, Work
+
+if TYPE_CHECKING:
+    from clinnlp.labeling.on_ray import RayPool
 
 log = logging.getLogger("clinnlp")
 
@@ -130,7 +134,7 @@ class LabelingRun:
         for told in self.redone:
             log.warning("labeled again: %s", told)
         workers = min(self.options.workers, len(self.todo))
-        with Pool(self._job(), self.store, workers, self.options.document_seconds) as pool:
+        with self._pool()(self._job(), self.store, workers, self.options.document_seconds) as pool:
             respected = self.options.join  # a claim of another process, the first time round
             while self.todo:
                 self.signals.patient = workers > 0
@@ -144,6 +148,13 @@ class LabelingRun:
                 if self.todo:
                     self._look(Ledger.read(self.store), again=True)
                 respected = False
+
+    def _pool(self) -> type[Pool] | type["RayPool"]:
+        if self.options.on == "here":
+            return Pool
+        from clinnlp.labeling.on_ray import RayPool
+
+        return RayPool
 
     def _job(self) -> Job:
         digest = hashlib.sha256(json.dumps(dict(self.fingerprint), sort_keys=True).encode()).hexdigest()

@@ -20,6 +20,8 @@ class Options:
     """Tokens per forward pass, padding included; halved by itself where memory runs out."""
     workers: int = 1
     """Worker processes, each with a model of its own; 0 labels in this process, and a crash of the model ends it."""
+    on: Literal["here", "ray"] = "here"
+    """Where the workers are: on this machine, or on the Ray cluster that RAY_ADDRESS names (every node sees --out)."""
     document_seconds: float = 120.0
     """A note that the model has not answered in this time is set aside; notes over 50,000 characters have more."""
     max_failures: float = 0.01

@@ -24,8 +24,8 @@ log = logging.getLogger("clinnlp")
 
 # Settings that change no label, or whose content is hashed instead; a run may go on with others of these.
 NOT_SEMANTIC = {
-    "model", "base", "notes", "out", "batch_tokens", "workers", "document_seconds", "max_failures", "quarantine_text",
-    "extend", "relabel", "retry_quarantined", "verify_on_resume", "allow_version_change", "join",
+    "model", "base", "notes", "out", "batch_tokens", "workers", "on", "document_seconds", "max_failures",
+    "quarantine_text", "extend", "relabel", "retry_quarantined", "verify_on_resume", "allow_version_change", "join",
 }  # fmt: skip
 
 
