@@ -1,0 +1,163 @@
+"""A database by its URL, through SQLAlchemy: opened without downloads, its faults told in one line without values."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clinnlp.errors import ConfigError, StorageError
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+_]*://")
+SECONDS = 60  # to wait for a locked SQLite file
+INSTALL = "pip install 'clinnlp[db]', or 'clinnlp[db,postgres]' for postgresql+psycopg://"
+DUCKDB = "its driver duckdb-engine 0.17 cannot read the columns of a table under SQLAlchemy 2.1"
+
+
+def shown(url: str) -> str:
+    """A URL as messages and manifests may hold it: without password and options."""
+    return re.sub("//.*@", "//", url.partition("?")[0])
+
+
+@contextmanager
+def opened(url: str, *, write: bool = False, create: bool = False) -> Iterator[Any]:
+    """An engine for a database that is there (or, with `create`, a new SQLite file), closed at the end.
+
+    Raises ConfigError for a URL or driver that cannot be used, StorageError for whatever the database refuses.
+    """
+    try:
+        import sqlalchemy
+    except ImportError:
+        raise ConfigError("SQLAlchemy is not installed", where=shown(url), next=INSTALL) from None
+    engine = _engine(url, write, create)
+    try:
+        yield engine
+    except sqlalchemy.exc.SQLAlchemyError as error:  # its own words may hold values
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+        told = f"{type(cause).__name__} {code}" if code else type(cause).__name__
+        raise StorageError(
+            f"the database refused: {told}",
+            where=shown(url),
+            kept="what was committed before" if write else "",
+            next="look this code up in the manual of the database",
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _engine(text: str, write: bool, create: bool) -> Any:
+    import sqlalchemy
+
+    where = shown(text)
+    try:
+        url = sqlalchemy.engine.make_url(text)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise ConfigError(
+            "this is no URL of a database", where=where, next="sqlite:///notes.db, for instance"
+        ) from None
+    backend = url.get_backend_name()
+    if url.password is not None or any("password" in key.lower() for key in url.query):
+        raise ConfigError(
+            "a password in a URL is seen in process lists and kept in settings.yaml",
+            where=where,
+            next="leave it out and use what the driver reads, such as PGPASSFILE or PGPASSWORD",
+        )
+    if backend == "duckdb":
+        raise ConfigError(f"DuckDB is not supported: {DUCKDB}", where=where, next="export the tables to SQLite")
+    if backend == "sqlite":
+        file = url.database
+        if not file or file == ":memory:" or file.startswith("file:"):
+            raise ConfigError("SQLite needs a file", where=where, next="give sqlite:///notes.db")
+        if not create and not Path(file).is_file():
+            raise ConfigError("no such file", where=where, next="check the path; sqlite:////a/b is the absolute one")
+    try:
+        options = {"connect_args": {"timeout": SECONDS}} if backend == "sqlite" else {}
+        engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)
+    except (sqlalchemy.exc.ArgumentError, ImportError):
+        raise ConfigError(f"no driver for {url.drivername}", where=where, next=INSTALL) from None
+    if backend == "sqlite":
+        _plain_sqlite(engine, "BEGIN IMMEDIATE" if write else "BEGIN")
+    return engine
+
+
+def _plain_sqlite(engine: Any, begin: str) -> None:
+    """Make sqlite3 begin transactions when told, and give a text that is not UTF-8 instead of failing a whole batch."""
+    from sqlalchemy import event
+
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+
+
+def find_table(engine: Any, name: str, schema: str | None, columns: tuple[str, ...], where: str) -> Any:
+    """The table of that name with its columns, keyed in lower case and read without conversion.
+
+    Raises ConfigError if it, or one of the columns it must have, is not there.
+    """
+    import sqlalchemy
+
+    try:
+        found = sqlalchemy.inspect(engine).get_columns(name, schema)
+    except sqlalchemy.exc.NoSuchTableError:
+        found = []
+    if not found:
+        raise ConfigError(
+            f"there is no table {_named(name, schema)}", where=where, next="name the table and its schema"
+        )
+    held = {str(column["name"]).lower(): column for column in found}
+    made = (sqlalchemy.Column(column["name"], key=key, info=_info(column)) for key, column in held.items())
+    table = sqlalchemy.Table(name, sqlalchemy.MetaData(), *made, schema=schema)
+    require(table, columns, where)
+    return table
+
+
+def require(table: Any, columns: tuple[str, ...], where: str) -> None:
+    """Raises ConfigError if the table lacks a column."""
+    if missing := [column for column in columns if column not in table.c]:
+        raise ConfigError(
+            f"table {_named(table.name, table.schema)} has no column {', '.join(missing)}",
+            where=where,
+            next="docs/omop.md holds the table as it must be",
+        )
+
+
+def has_table(engine: Any, name: str, schema: str | None) -> bool:
+    """Whether there is a table of that name."""
+    import sqlalchemy
+
+    return bool(sqlalchemy.inspect(engine).has_table(name, schema))
+
+
+def _named(name: str, schema: str | None) -> str:
+    return repr(f"{schema}.{name}" if schema else name)
+
+
+def _info(column: Any) -> dict[str, bool]:
+    import sqlalchemy
+
+    return {"big": isinstance(column["type"], sqlalchemy.BigInteger)}
+
+
+def insert(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that all have the same columns, with COPY where the driver is psycopg."""
+    if not rows:
+        return
+    if connection.engine.driver != "psycopg":
+        connection.execute(table.insert(), rows)
+        return
+    import psycopg
+    import sqlalchemy
+
+    quoted = connection.dialect.identifier_preparer
+    names = ", ".join(quoted.quote(table.c[key].name) for key in rows[0])
+    statement = f"COPY {quoted.format_table(table)} ({names}) FROM STDIN"
+    try:
+        with connection.connection.driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(tuple(row.values()))
+    except psycopg.Error as error:
+        raise sqlalchemy.exc.DBAPIError("COPY", None, error, hide_parameters=True) from None
