@@ -59,7 +59,7 @@ def begin(store: Store, source: Source, files: Files, fingerprint: Mapping[str, 
     if not reasons:
         return before
     log.warning("the run goes on under another record: %s", ", ".join(reasons))
-    digest = hashlib.sha256(before.encode()).hexdigest()
+    digest = hashlib.sha256(store.get(before.name) or b"").hexdigest()
     return _record(store, RunRecord(generation, ", ".join(reasons), fingerprint, files, plan, digest))
 
 

@@ -122,9 +122,10 @@ class LabelingRun:
 
     @property
     def kept(self) -> str:
-        """What is committed, in words."""
+        """What is committed, in words: as it is now, whatever this process has heard of."""
         if self.record is None:
             return "no note was labeled yet"
+        self._look(Ledger.read(self.store), again=True)
         return f"{len(self.shards) - len(self.todo)} of {len(self.shards)} shards"
 
     def label(self) -> Iterator[Counts]:

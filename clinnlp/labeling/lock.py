@@ -39,10 +39,11 @@ def only_run(path: Path) -> Iterator[None]:
         os.ftruncate(file, 0)
         os.write(file, json.dumps(told).encode())
         yield
-        with contextlib.suppress(OSError):
-            os.ftruncate(file, 0)
     finally:
-        os.close(file)
+        try:
+            os.ftruncate(file, 0)
+        finally:
+            os.close(file)
 
 
 def claim(folder: Path, name: str) -> bool:

@@ -25,7 +25,7 @@ CRASHED = Aside("CLN-D310", "the model's process died on it", "")
 HUNG = Aside("CLN-D315", "the model did not answer in time", "")
 TRIES = 2  # attempts at a whole shard; after that its documents are shown one by one
 LAST = 5  # failures of a shard with no document to blame, before the run gives up
-LEAVE_SECONDS = 8.0  # for a shard in work when the run is told to stop
+LEAVE_SECONDS = 7.0  # for a shard in work when the run is told to stop
 PACE = 1000.0  # characters a second that any machine reaches, before a shard has shown more
 LONG = 50_000  # characters a document has `document_seconds` for; a longer one has more in proportion
 
@@ -184,14 +184,13 @@ class Pool:
 
     def _lost(self, slot: Slot, hung: bool) -> None:
         """Record how a worker ended, put its work back in the queue; the next look for an idle worker starts one."""
-        slot.end(0)
+        slot.end(0 if hung else 1)
         self.slots.remove(slot)
         if slot.work is None:
             self.failed_starts += 1
             if self.failed_starts > TRIES:
                 raise IntegrityError(
                     f"the model's process died while loading, with status {slot.process.exitcode}",
-                    kept="all labeled shards",
                     next="see whether the machine has memory and the model folder is whole",
                 )
             return
