@@ -41,7 +41,8 @@ def only_run(path: Path) -> Iterator[None]:
         yield
     finally:
         try:
-            os.ftruncate(file, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, 0)
         finally:
             os.close(file)
 
