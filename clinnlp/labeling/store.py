@@ -4,6 +4,7 @@
 # ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH120, PTH208
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -67,6 +68,10 @@ class LocalStore:
                 won = True
             except FileExistsError:
                 won = False
+            except OSError as error:
+                if error.errno in (errno.EPERM, errno.ENOTSUP):
+                    error.strerror = "the file system has no hard links, which commits are made of"
+                raise
             os.unlink(aside)
         return won
 
