@@ -1,14 +1,10 @@
 """The notes to be labeled: read as often as needed, and known by the content of their files."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from os.path import commonpath
-from pathlib import Path
 from typing import Protocol
 
-from clinnlp.errors import StorageError
-from clinnlp.formats.base import Format, find_files, read_records
+from clinnlp.formats.base import Format, contents, read_records
 from clinnlp.labeling.plan import Record
 
 Files = tuple[tuple[str, str], ...]
@@ -26,7 +22,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Notes:
-    """The notes that a PATH means: a file, a folder or a glob."""
+    """The notes that a PATH means: a file, a folder, a glob or a database."""
 
     path: str
     format: Format
@@ -36,10 +32,8 @@ class Notes:
         return read_records(self.path, self.format)
 
     def files(self) -> Files:
-        """The files, named from the folder that holds all of them. Raises ConfigError if there are none."""
-        paths = find_files(self.path, self.format)
-        root = commonpath([path.parent.absolute() for path in paths])
-        return tuple((path.absolute().relative_to(root).as_posix(), _sha256(path)) for path in paths)
+        """The files, or the database as one. Raises ConfigError if there are none."""
+        return tuple(contents(self.path, self.format))
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,3 @@ class InMemory:
     def files(self) -> Files:
         """None."""
         return ()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(path)) from None

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from clinnlp import config
 from clinnlp.core.run import MANIFEST, SETTINGS, Manifest, encode_json
-from clinnlp.errors import QUARANTINED
+from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.engine import LabelingRun, open_run
+from clinnlp.labeling.handover import hand_over
 from clinnlp.labeling.model import ModelFolder
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.progress import Progress
@@ -24,8 +25,9 @@ log = logging.getLogger("clinnlp")
 
 # Settings that change no label, or whose content is hashed instead; a run may go on with others of these.
 NOT_SEMANTIC = {
-    "model", "base", "notes", "out", "batch_tokens", "workers", "on", "document_seconds", "max_failures",
-    "quarantine_text", "extend", "relabel", "retry_quarantined", "verify_on_resume", "allow_version_change", "join",
+    "model", "base", "notes", "out", "to", "to_path", "batch_tokens", "workers", "on", "document_seconds",
+    "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined", "verify_on_resume",
+    "allow_version_change", "join",
 }  # fmt: skip
 
 
@@ -43,6 +45,15 @@ class Label(Options):
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
+    to: Format | None = None
+    """Hand the notes over in this format too, once all are labeled (--to omop, with its options: --to.schema cdm)."""
+    to_path: str | None = None
+    """The new file or folder, or the URL of the database, that they are handed over to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.to is None) != (self.to_path is None):
+            raise ConfigError("a format and a path go together", where="to", next="give --to and --to_path")
 
 
 def run(settings: Label) -> int:
@@ -57,6 +68,7 @@ def run(settings: Label) -> int:
     with open_run(settings.out, source, model, model.fingerprint() | semantic, settings) as run:
         if run.is_finished:
             log.info("nothing to do: all %d shards of %s are labeled", len(run.shards), settings.out)
+            _hand_over(run, settings)
             return QUARANTINED if run.counts.quarantined else 0
         manifest = _manifest(run, settings)
         run.store.put(SETTINGS, settings_yaml("label", values).encode())
@@ -76,7 +88,8 @@ def run(settings: Label) -> int:
         run.store.put("counts.json", encode_json(facts))
         manifest.facts, manifest.status = facts, "done"
         run.store.put(MANIFEST, encode_json(manifest.as_dict()))
-    _tell(counts, speed, settings.out)
+        _tell(counts, speed, settings.out)
+        _hand_over(run, settings)
     return QUARANTINED if counts.quarantined else 0
 
 
@@ -85,6 +98,14 @@ def _manifest(run: LabelingRun, settings: Label) -> Manifest:
     notes = hashlib.sha256(b"".join(bytes.fromhex(sha256) for _, sha256 in run.files)).hexdigest()
     weights = {name: sha256 for name, sha256 in run.fingerprint.items() if name.endswith(".safetensors")}
     return Manifest("label", config.plain(settings), config.fingerprint(settings), None, {"notes": notes}, weights)
+
+
+def _hand_over(run: LabelingRun, settings: Label) -> None:
+    """Write the labels in another format, if one was asked for; doing so again leaves a database as it is."""
+    if settings.to and settings.to_path:
+        written = hand_over(run.store, run.source, settings.to, settings.to_path)
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in written.items())
+        log.info("handed over: %s", told)
 
 
 def _tell(counts: Counts, speed: float, out: Path) -> None:

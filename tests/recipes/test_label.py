@@ -162,3 +162,29 @@ def test_no_labels_here(tmp_path: Path) -> None:
     with pytest.raises(clinnlp.ClinnlpError) as error:
         clinnlp.read_labels(tmp_path)
     assert str(error.value) == f"{tmp_path}: no labels here. Next: give the --out folder of `clinnlp label`."
+
+
+def test_labels_are_handed_over_in_another_format(ner_run: Path, corpus: Path, tmp_path: Path) -> None:
+    words = ("--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--shard_documents", 5)
+    given = ("--out", tmp_path / "out", "--to", "jsonl", "--to_path", tmp_path / "labeled.jsonl")
+    assert command("label", *HERE, *words, *given) == 0
+    found = list(clinnlp.read(tmp_path / "labeled.jsonl", "jsonl"))
+    spans = clinnlp.read_labels(tmp_path / "out").spans
+    assert [(d.id, s.start, s.end, s.label) for d in found for s in d.spans] == list(
+        spans[["document_id", "start", "end", "label"]].itertuples(index=False, name=None)
+    )
+    assert [d.text for d in found] == [note["text"] for note in notes(12, "test")]
+
+
+def test_a_finished_run_hands_over_once_more(
+    ner_run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--out", tmp_path / "out")
+    assert command("label", *HERE, *words) == 0
+    for _ in range(2):
+        code = command("label", *HERE, *words, "--to", "brat", "--to_path", tmp_path / "brat")
+    assert len(list((tmp_path / "brat").glob("*.txt"))) == 12
+    assert code == 5
+    assert "the target is there already" in capsys.readouterr().err
+    assert command("label", *HERE, *words, "--to", "brat") == 2
+    assert "give --to and --to_path" in capsys.readouterr().err
