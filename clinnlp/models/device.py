@@ -20,6 +20,8 @@ def choose_device(wanted: str) -> Literal["cpu", "cuda"]:
 
 def choose_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:
     """`bf16` where asked for, or where `auto` finds its matrix products half as fast again as fp32 ones."""
+    import torch
+
     if wanted != "auto":
         return "bf16" if wanted == "bf16" else "fp32"
     if device == "cuda":
