@@ -96,6 +96,7 @@ class LabelScores:
 
     per_label: Mapping[str, Score]
     f1_interval: Interval | None = None  # of micro F1
+    label_intervals: Mapping[str, Interval] | None = None  # of F1; None where they were not drawn
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -130,11 +131,15 @@ class LabelScores:
 
     def as_dict(self) -> dict[str, Any]:
         interval = None if self.f1_interval is None else asdict(self.f1_interval)
+        per_label = {label: self.per_label[label].as_dict() for label in sorted(self.per_label)}
+        if (drawn := self.label_intervals) is not None:
+            for label, entry in per_label.items():
+                entry["f1_interval"] = asdict(drawn[label]) if label in drawn else None
         return {
             "micro": {**self.micro.as_dict(), "f1_interval": interval},
             "macro": asdict(self.macro),
             "weighted": asdict(self.weighted),
-            "per_label": {label: self.per_label[label].as_dict() for label in sorted(self.per_label)},
+            "per_label": per_label,
             "absent_from_gold": list(self.absent),
         }
 
@@ -202,12 +207,18 @@ class EntityReport:
 
 @dataclass(frozen=True, slots=True)
 class DataCounts:
-    """What was scored on: documents, groups (None where no document has one), characters and empty texts."""
+    """What was scored on: documents, groups (None where no document has one), characters and empty texts.
+
+    `shortest`, `median` and `longest` are texts in characters.
+    """
 
     documents: int = 0
     groups: int | None = None
     characters: int = 0
     empty: int = 0
+    shortest: int = 0
+    median: int = 0
+    longest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from clinnlp.evaluation.pairing import Pair, pair
 from clinnlp.evaluation.resample import (
     RESAMPLES,
     Counts,
+    Method,
     Units,
+    bootstrap_interval,
     f1_of,
-    percentile_interval,
-    resampled_sums,
-    sum_by_unit,
+    label_intervals,
     units_of,
 )
 from clinnlp.evaluation.scorers import score_table
@@ -47,15 +47,16 @@ def evaluate_spans(
     labels: Sequence[str] | None = None,
     seed: int = 13,
     resamples: int = RESAMPLES,
+    method: Method = "percentile",
 ) -> EntityReport:
     """Score predicted spans against gold spans, joined by document id, strictly and by all scorers.
 
-    `labels` declares further labels. The interval of micro F1 is a bootstrap by group. Raises DataError if the two
-    sides hold different documents or a span's score is not finite.
+    `labels` declares further labels. Intervals are a bootstrap by group. Raises DataError if the two sides hold
+    different documents or a span's score is not finite.
     """
     pairs = pair(gold, predicted)
     table = tabulate(pairs, labels)
-    report = report_spans(_count(table, pairs), seed, resamples)
+    report = report_spans(_count(table, pairs), seed, resamples, method)
     scorers = score_table(table, [gold.text for gold, _ in pairs])
     return replace(report, scorers=scorers, detection=detect(table, pairs))
 
@@ -65,15 +66,16 @@ def count_spans(pairs: Sequence[Pair], labels: Sequence[str] | None = None) -> E
     return _count(tabulate(pairs, labels), pairs)
 
 
-def report_spans(counts: EntityCounts, seed: int = 13, resamples: int = RESAMPLES) -> EntityReport:
-    """Sum counts over documents and draw the interval of micro F1 by group; strict scores only."""
+def report_spans(
+    counts: EntityCounts, seed: int = 13, resamples: int = RESAMPLES, method: Method = "percentile"
+) -> EntityReport:
+    """Sum counts over documents and draw the intervals of F1, micro and by label, by group; strict scores only."""
     totals = counts.array.sum(axis=0, dtype=np.int64).tolist()
-    interval = None
-    if counts.units.count > 1:
-        sums = resampled_sums(sum_by_unit(counts.micro, counts.units), seed, resamples)
-        interval = percentile_interval(f1_of(sums), counts.units)
+    scores = {label: Score(*totals[i]) for i, label in enumerate(counts.labels)}
+    interval = bootstrap_interval(counts.micro, f1_of, counts.units, seed, method, resamples)
+    by_label = label_intervals(counts.array, counts.labels, counts.units, seed, method)
     return EntityReport(
-        strict=LabelScores({label: Score(*totals[i]) for i, label in enumerate(counts.labels)}, interval),
+        strict=LabelScores(scores, interval, by_label),
         gold=counts.gold,
         predicted=counts.predicted,
         documents=len(counts.array),

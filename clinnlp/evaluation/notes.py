@@ -15,9 +15,13 @@ from clinnlp.evaluation.pairing import Pair, pair
 from clinnlp.evaluation.ranking import Ranking
 from clinnlp.evaluation.resample import (
     RESAMPLES,
+    Method,
     Units,
     accuracy_of,
+    bca_interval,
     f1_of,
+    label_intervals,
+    left_out,
     macro_f1_of,
     percentile_interval,
     resampled,
@@ -35,6 +39,7 @@ def evaluate_notes(
     multi_label: bool | None = None,
     seed: int = 13,
     resamples: int = RESAMPLES,
+    method: Method = "percentile",
 ) -> NotesReport:
     """Score predicted note labels against gold, joined by document id; `labels` declares further labels.
 
@@ -51,9 +56,11 @@ def evaluate_notes(
     by_label = np.stack([truth & said, ~truth & said, truth & ~said], axis=2)  # (documents, labels, 3): tp, fp, fn
     totals = by_label.sum(axis=0).tolist()
     correct = (truth == said).all(axis=1)
-    f1, macro_f1, accuracy = _intervals(by_label, correct, units_of([gold for gold, _ in pairs]), seed, resamples)
+    units = units_of([gold for gold, _ in pairs])
+    f1, macro_f1, accuracy = _intervals(by_label, correct, units, (seed, resamples, method))
+    own = label_intervals(by_label, names, units, seed, method)
     report = NotesReport(
-        scores=LabelScores({label: Score(*totals[i]) for i, label in enumerate(names)}, f1),
+        scores=LabelScores({label: Score(*totals[i]) for i, label in enumerate(names)}, f1, own),
         documents=len(pairs),
         correct=int(correct.sum()),
         multi_label=multi_label,
@@ -124,20 +131,26 @@ def _indicators(documents: Sequence[Document], position: dict[str, int]) -> npt.
 
 
 def _intervals(
-    by_label: npt.NDArray[np.bool_], correct: npt.NDArray[np.bool_], units: Units, seed: int, resamples: int
+    by_label: npt.NDArray[np.bool_], correct: npt.NDArray[np.bool_], units: Units, how: tuple[int, int, Method]
 ) -> tuple[Interval | None, Interval | None, Interval | None]:
     """The intervals of micro F1, macro F1 and accuracy, all from the same resamples.
 
     The labels are those of the whole data. One that a resample holds neither in gold nor in predictions has no F1
     there and is left out of its mean: as 0 it would push the interval of a perfect prediction below 1.
     """
+    seed, resamples, method = how
     if units.count < 2:
         return None, None, None
     present = by_label[:, by_label.any(axis=(0, 2))].reshape(len(correct), -1)
     counts = np.column_stack([present, correct, np.ones_like(correct)]).astype(np.int64)
-    values = resampled(sum_by_unit(counts, units), _figures, seed, resamples)
-    micro_f1, macro_f1, accuracy = (percentile_interval(values[:, number], units) for number in range(3))
-    return micro_f1, macro_f1, accuracy
+    by_unit = sum_by_unit(counts, units)
+    values = resampled(by_unit, _figures, seed, resamples)
+    if method == "percentile":
+        found = [percentile_interval(values[:, number], units) for number in range(3)]
+    else:
+        without, observed = left_out(by_unit, _figures), _figures(by_unit.sum(axis=0, keepdims=True).astype(np.float64))
+        found = [bca_interval(values[:, n], without[:, n], float(observed[0, n]), units) for n in range(3)]
+    return found[0], found[1], found[2]
 
 
 def _figures(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,30 +2,42 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from clinnlp.core.report import Interval, LabelScores, Ratios, Report, Score
+from clinnlp.core.report import DataCounts, Interval, LabelScores, Ratios, Report, Score
 from clinnlp.evaluation.panels import Bar, Cell, Panel, Table, confusion
 from clinnlp.evaluation.rendering import (
     MEANINGS,
+    METHODS,
     data_facts,
     detection_facts,
     entity_facts,
     notes_facts,
     printable,
+    why_no_interval,
 )
 
 
-def html_report(
-    report: Report, title: str, facts: Mapping[str, str], panels: Sequence[Panel] = (), waived: Sequence[str] = ()
-) -> str:
-    """One HTML page without scripts or outside requests.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stands around the scores: `waived` and `notices` on top, `facts` and `settings` at the end."""
 
-    `waived` stands on top, `panels` after the scores; `facts` (data, model, settings) make the last table.
-    """
+    facts: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    waived: Sequence[str] = ()
+    notices: Sequence[str] = ()
+
+
+def html_report(
+    report: Report, title: str, around: Surroundings | Mapping[str, str], panels: Sequence[Panel] = ()
+) -> str:
+    """One HTML page without scripts or outside requests; `panels` stand after the scores."""
     from jinja2 import DictLoader, Environment, StrictUndefined
 
+    if not isinstance(around, Surroundings):
+        around = Surroundings(around)
     folder, names = resources.files("clinnlp.evaluation"), ("report.html.j2", "panel.html.j2")
     templates = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
     environment = Environment(
@@ -34,11 +46,12 @@ def html_report(
     environment.filters["printable"] = printable
     page = environment.get_template("report.html.j2").render(
         title=printable(title),
-        waived=waived,
+        top=[(name, lines) for name, lines in (("Waived", around.waived), ("Read first", around.notices)) if lines],
         panels=[*_score_panels(report), *panels],
         sections=list(_sections(report)),
-        data=next(data_facts(report.data)),
-        facts={printable(key): printable(value) for key, value in facts.items()},
+        data=next(data_facts(report.data)) if report.data != DataCounts() else None,
+        facts=_printable(around.facts),
+        settings=_printable(around.settings),
     )
     return page if page.endswith("\n") else page + "\n"
 
@@ -100,9 +113,10 @@ def _headline(metric: str, value: float, interval: Interval | None) -> dict[str,
             "width": 100 * (interval.high - interval.low),
             "point": 100 * value,
             "level": f"{interval.level:.0%}",
-            "drawn": f"{interval.resamples:,} resamples of {interval.units:,} {interval.unit}s",
+            "drawn": f"{METHODS[interval.method]}, {interval.resamples:,} resamples of {interval.units:,} "
+            f"{interval.unit}s",
         }
-    return {"metric": metric, "value": _percent(value), "interval": drawn}
+    return {"metric": metric, "value": _percent(value), "interval": drawn, "why": why_no_interval(value)}
 
 
 def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
@@ -114,18 +128,22 @@ def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
     return {
         "tiles": [(name, _percent(value)) for name, value in tiles.items()],
         "counts": [("found", f"{micro.tp:,}"), ("missed", f"{micro.fn:,}"), ("spurious", f"{micro.fp:,}")],
-        "rows": [_page_row(printable(label), scores.per_label[label], largest) for label in ordered],
+        "rows": [
+            _page_row(printable(label), scores.per_label[label], largest, (scores.label_intervals or {}).get(label))
+            for label in ordered
+        ],
         "averages": [(name, *_cells(ratios), f"{micro.support:,}") for name, ratios in averages.items()],
     }
 
 
-def _page_row(name: str, score: Score, largest: int) -> dict[str, Any]:
+def _page_row(name: str, score: Score, largest: int, interval: Interval | None) -> dict[str, Any]:
     counts = {"tp": score.tp, "fn": score.fn, "fp": score.fp}
     return {
         "name": name,
         "cells": _cells(score),
         "support": f"{score.support:,}",
         "f1": 0.0 if math.isnan(score.f1) else 100 * score.f1,
+        "interval": None if interval is None else (100 * interval.low, 100 * interval.high),
         "counts": {kind: f"{count:,}" for kind, count in counts.items()},
         "parts": {kind: 100 * count / largest if largest else 0.0 for kind, count in counts.items()},
     }
@@ -133,6 +151,10 @@ def _page_row(name: str, score: Score, largest: int) -> dict[str, Any]:
 
 def _cells(ratios: Score | Ratios) -> tuple[str, str, str]:
     return _percent(ratios.precision), _percent(ratios.recall), _percent(ratios.f1)
+
+
+def _printable(values: Mapping[str, str]) -> dict[str, str]:
+    return {printable(name): printable(value) for name, value in values.items()}
 
 
 def _percent(value: float) -> str:

@@ -42,11 +42,15 @@ def pair(gold: Iterable[Document], predicted: Iterable[Document]) -> list[Pair]:
 
 
 def count_data(documents: Sequence[Document]) -> DataCounts:
-    """Documents, groups, characters and empty texts."""
+    """Documents, groups, empty texts, and how long the texts are."""
+    lengths = sorted(len(document.text) for document in documents) or [0]
     groups = {document.group for document in documents if document.group is not None}
     return DataCounts(
         documents=len(documents),
         groups=len(groups) if groups else None,
-        characters=sum(len(document.text) for document in documents),
+        characters=sum(lengths),
         empty=sum(not document.text.strip() for document in documents),
+        shortest=lengths[0],
+        median=lengths[(len(lengths) - 1) // 2],
+        longest=lengths[-1],
     )

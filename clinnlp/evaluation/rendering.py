@@ -8,6 +8,8 @@ from clinnlp.core.report import DataCounts, EntityReport, Interval, LabelScores,
 
 DIGITS = 4
 
+METHODS = {"percentile": "percentile bootstrap", "bca": "BCa bootstrap"}
+
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidi and other invisible characters, line ends
 
 
@@ -20,9 +22,11 @@ def text_report(report: Report) -> str:
     """The table of each task with what a reader needs to trust it; undefined ratios are printed as 0 and named."""
     parts = []
     if report.entity is not None:
-        parts += [entity_table(report.entity), _lines(entity_facts(report.entity)), scorer_table(report.entity)]
+        parts += [entity_table(report.entity), _lines(entity_facts(report.entity))]
+        parts += [_interval_table(report.entity.strict), scorer_table(report.entity)]
     if report.notes is not None:
-        parts += [notes_table(report.notes), _lines(notes_facts(report.notes)), _prevalence_table(report.notes)]
+        parts += [notes_table(report.notes), _lines(notes_facts(report.notes))]
+        parts += [_interval_table(report.notes.scores), _prevalence_table(report.notes)]
     return "\n".join([part for part in parts if part] + [_lines(data_facts(report.data))])
 
 
@@ -116,7 +120,10 @@ def notes_facts(report: NotesReport) -> Iterator[str]:
 def data_facts(data: DataCounts) -> Iterator[str]:
     """One sentence on the documents scored."""
     groups = "no groups" if data.groups is None else f"{data.groups:,} groups"
-    yield f"Data: {data.documents:,} documents, {groups}, {data.characters:,} characters, {data.empty:,} empty texts"
+    yield (
+        f"Data: {data.documents:,} documents, {groups}, {data.characters:,} characters ({data.shortest:,} to "
+        f"{data.longest:,} each, median {data.median:,}), {data.empty:,} empty texts"
+    )
 
 
 def _lines(sentences: Iterator[str]) -> str:
@@ -125,11 +132,31 @@ def _lines(sentences: Iterator[str]) -> str:
 
 def _interval_fact(name: str, value: float, interval: Interval | None) -> str:
     if interval is None:
-        return f"{name} {_number(value)}, without an interval: it takes two documents or groups and something to score"
+        return f"{name} {_number(value)}, without an interval: {why_no_interval(value)}"
     return (
         f"{name} {_number(value)}, {interval.level:.0%} interval {_number(interval.low)} to {_number(interval.high)} "
-        f"(percentile bootstrap: {interval.resamples:,} resamples of {interval.units:,} {interval.unit}s)"
+        f"({METHODS[interval.method]}: {interval.resamples:,} resamples of {interval.units:,} {interval.unit}s)"
     )
+
+
+def why_no_interval(value: float) -> str:
+    """Why a score has no interval."""
+    return "there is nothing to score" if math.isnan(value) else "all is of one document or group, and it takes two"
+
+
+def _interval_table(scores: LabelScores) -> str:
+    """The interval of the F1 of each label; empty without any."""
+    drawn = {label: interval for label in scores.present if (interval := (scores.label_intervals or {}).get(label))}
+    if not drawn:
+        return ""
+    names = {label: printable(label) for label in drawn}
+    width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
+    level = next(iter(drawn.values())).level
+    lines = [f"{'':>{width}s}   f1-score  {level:.0%} interval", ""]
+    for label, one in drawn.items():
+        f1 = scores.per_label[label].f1
+        lines.append(f"{names[label]:>{width}s}  {f1:>9.{DIGITS}f}  {_number(one.low)} to {_number(one.high)}")
+    return "\n".join(lines) + "\n"
 
 
 def _label_facts(scores: LabelScores) -> Iterator[str]:

@@ -20,7 +20,7 @@ def calibration_facts(found: BeforeAndAfter) -> Iterator[str]:
         return
     if found.calibration.changes_nothing:
         yield (
-            f"The model carries no calibration; its {after.items:,} {found.after.unit} scores: ECE {after.ece:.4f} "
+            f"The {after.items:,} {found.after.unit} scores, not calibrated here: ECE {after.ece:.4f} "
             f"(perfect scores would show {after.ece_by_chance:.4f} by chance), Brier {after.brier:.4f}, "
             f"log loss {after.log_loss:.4f}"
         )

@@ -6,7 +6,7 @@ Efron 1987 (BCa); Field and Welsh 2007 (clustered data): the clusters are what i
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from clinnlp.core.document import Document
 from clinnlp.core.report import Interval
 
 RESAMPLES = 10_000
+LABEL_RESAMPLES = 2_000  # for the interval of each label: 50 of them lie beyond either end
 LEVEL = 0.95
 
 _CELLS = 500_000  # weights held at once: about 10 MB
@@ -175,6 +176,19 @@ def bootstrap_interval(
     if method == "percentile":
         return percentile_interval(values, units)
     return bca_interval(values, left_out(by_unit, statistic), total(by_unit, statistic), units)
+
+
+def label_intervals(
+    by_label: npt.NDArray[Any], labels: Sequence[str], units: Units, seed: int, method: Method = "percentile"
+) -> dict[str, Interval]:
+    """The interval of the F1 of each label, from tp, fp, fn (documents, labels, 3); none where there is nothing."""
+    found = {}
+    for number, label in enumerate(labels):
+        counts = by_label[:, number].astype(np.int64)
+        interval = bootstrap_interval(counts, f1_of, units, seed, method, LABEL_RESAMPLES)
+        if interval is not None:
+            found[label] = interval
+    return found
 
 
 def total(counts: Counts, statistic: Statistic) -> float:

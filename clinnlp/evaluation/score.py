@@ -9,6 +9,7 @@ from clinnlp.errors import UsageError
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.notes import evaluate_notes
 from clinnlp.evaluation.pairing import count_data
+from clinnlp.evaluation.resample import Method
 
 Task = Literal["ner", "note_classification"]
 
@@ -19,11 +20,13 @@ def evaluate(
     labels: Sequence[str] | None = None,
     seed: int = 13,
     task: Task | None = None,
+    method: Method = "percentile",
 ) -> Report:
     """Score predicted documents against gold ones, joined by id.
 
     Without a task: note labels if gold has any, spans if either side has any or gold has no note labels.
-    `labels` declares labels that the data may lack. Raises DataError if the two sides hold different documents.
+    `labels` declares labels that the data may lack, `method` is that of the bootstrap intervals. Raises DataError if
+    the two sides hold different documents.
     """
     golds, predictions = list(gold), list(predicted)
     if task not in (None, "ner", "note_classification"):
@@ -33,7 +36,7 @@ def evaluate(
     if notes and spans and labels is not None:
         raise UsageError("the data has spans and note labels, and labels were given", next="say which task they are of")
     return Report(
-        entity=evaluate_spans(golds, predictions, labels, seed) if spans else None,
-        notes=evaluate_notes(golds, predictions, labels, seed=seed) if notes else None,
+        entity=evaluate_spans(golds, predictions, labels, seed, method=method) if spans else None,
+        notes=evaluate_notes(golds, predictions, labels, seed=seed, method=method) if notes else None,
         data=count_data(golds),
     )

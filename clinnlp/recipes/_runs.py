@@ -14,6 +14,7 @@ from clinnlp.errors import ChangedError, ConfigError, DataError, IntegrityError
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, data_sha256, load_documents, load_splits
+from clinnlp.recipes._scores import flat
 from clinnlp.recipes.crossvalidate import CrossValidate
 from clinnlp.recipes.evaluate import Evaluate
 from clinnlp.recipes.finetune import Finetune
@@ -277,14 +278,7 @@ def _short(run: StoredRun) -> str:
 def _told_apart(key: str, short: dict[str, str], members: dict[str, list[StoredRun]]) -> str:
     """The short name, with the settings in which arms of that name differ."""
     alike = [other for other in short if short[other] == short[key]]
-    flat = {other: _flat(members[other][0].trained.get("settings", {})) for other in alike}
-    names = sorted({name for values in flat.values() for name in values} - {"out", "seed"})
-    differ = [name for name in names if len({repr(values.get(name)) for values in flat.values()}) > 1]
-    return ", ".join([short[key], *(f"{name} {flat[key].get(name)}" for name in differ)])
-
-
-def _flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in settings.items():
-        made |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
-    return made
+    settings = {other: flat(members[other][0].trained.get("settings", {})) for other in alike}
+    names = sorted({name for values in settings.values() for name in values} - {"out", "seed"})
+    differ = [name for name in names if len({repr(values.get(name)) for values in settings.values()}) > 1]
+    return ", ".join([short[key], *(f"{name} {settings[key].get(name)}" for name in differ)])

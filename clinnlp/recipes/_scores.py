@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.report import Report
-from clinnlp.core.run import write_json
+from clinnlp.core.run import Run, write_json
+from clinnlp.errors import DataError
 from clinnlp.tasks.base import Task
 
 if TYPE_CHECKING:
     from clinnlp.core.schema import LabelSchema
     from clinnlp.encode.tokens import NoteTokenizer
+    from clinnlp.evaluation.calibration_report import BeforeAndAfter
     from clinnlp.evaluation.error_report import ErrorReport
 
 log = logging.getLogger("clinnlp")
@@ -31,29 +33,34 @@ class Scored:
     train: Sequence[Document] = ()
     waived: Sequence[str] = ()
     seed: int = 13
+    notices: Sequence[str] = ()
 
-    def write(self, folder: Path, title: str, facts: Mapping[str, Any]) -> None:
-        """Write metrics.json, report.txt and report.html."""
+    def write(self, run: Run, title: str, facts: Mapping[str, Any]) -> None:
+        """Write metrics.json, report.txt and report.html; what was waived and must be known stands on top."""
         from clinnlp.evaluation.error_report import error_tables
-        from clinnlp.evaluation.page import html_report
-        from clinnlp.evaluation.rendering import text_report
+        from clinnlp.evaluation.page import Surroundings, html_report
+        from clinnlp.evaluation.rendering import printable, text_report
         from clinnlp.evaluation.report_panels import calibration_facts, calibration_panel, error_panels
 
-        calibration = self.task.before_and_after(self.gold, self.predicted, self.seed) if self.task else None
-        errors = self._errors()
-        waived = {"waived": list(self.waived)} if self.waived else {}
-        metrics = {**waived, **self.report.as_dict(), "errors": errors.as_dict()}
-        said = [f"waived: {line}\n" for line in self.waived]
+        calibration, errors = self._calibration(), self._errors()
+        notices = [*self.notices, *data_notices(self.gold, self.train)]
+        above = {"waived": list(self.waived), "notices": notices}
+        metrics: dict[str, Any] = {name: lines for name, lines in above.items() if lines}
+        metrics |= {**self.report.as_dict(), "errors": errors.as_dict()}
+        said = [f"{name}: {printable(line)}\n" for name, lines in
+                (("waived", self.waived), ("note", notices)) for line in lines]  # fmt: skip
         text, panels = text_report(self.report), []
         if calibration is not None:
             metrics["calibration"] = calibration.as_dict()
             text += "".join(f"{fact}.\n" for fact in calibration_facts(calibration))
             panels.append(calibration_panel(calibration))
         text = "".join([*said, "\n"] if said else []) + f"{text}\n{error_tables(errors)}"
-        page = html_report(self.report, title, _shown(facts), [*panels, *error_panels(errors)], self.waived)
-        write_json(folder / "metrics.json", metrics)
-        (folder / "report.txt").write_text(text, encoding="utf-8")
-        (folder / "report.html").write_text(page, encoding="utf-8")
+        known, settings = provenance(run)
+        around = Surroundings({**_shown(facts), **known}, settings, self.waived, notices)
+        page = html_report(self.report, title, around, [*panels, *error_panels(errors)])
+        write_json(run.folder / "metrics.json", metrics)
+        (run.folder / "report.txt").write_text(text, encoding="utf-8")
+        (run.folder / "report.html").write_text(page, encoding="utf-8")
 
     def write_text(self, folder: Path, title: str, notes: int) -> None:
         """Write notes.html, which holds note text: the `notes` notes with the most errors."""
@@ -62,6 +69,25 @@ class Scored:
         page = folder / "notes.html"
         write_notes_page(page, self.gold, self.predicted, self.report, title, notes)
         log.warning("%s holds note text: keep it where the notes may be", page)
+
+    def _calibration(self) -> "BeforeAndAfter | None":
+        """How far scores are probabilities; of predictions made elsewhere as they stand, if they may be any."""
+        from clinnlp.evaluation.calibration import Calibration
+        from clinnlp.evaluation.calibration_report import before_and_after
+
+        if self.task is not None:
+            return self.task.before_and_after(self.gold, self.predicted, self.seed)
+        scored = any(span.score is not None for document in self.predicted for span in document.spans)
+        kind = None
+        if not (self.report.entity and scored):
+            if self.report.notes is None or self.report.notes.average_precision is None:
+                return None
+            kind = self.report.notes.multi_label
+        try:
+            return before_and_after(self.gold, self.predicted, Calibration(), kind, seed=self.seed)
+        except DataError as error:
+            log.warning("no reliability diagram: %s", error.what)
+            return None
 
     def _errors(self) -> "ErrorReport":
         from clinnlp.evaluation.error_report import ErrorReport, analyse_notes, analyse_spans
@@ -95,6 +121,49 @@ def perfect_spans(documents: Sequence[Document], tokenizer: "NoteTokenizer", sch
         tags, _ = spans_to_tags(known, tokens, mark, schema)
         found.append(replace(document, spans=tags_to_spans(document.text, tokens, mark, tags, schema)))
     return found
+
+
+def data_notices(gold: Sequence[Document], train: Sequence[Document] = ()) -> list[str]:
+    """What a reader must know of the notes before reading their scores."""
+    from clinnlp.text.wording import foreign_notes
+
+    told = []
+    empty = sum(not document.text.strip() for document in gold)
+    if empty > len(gold) / 20:
+        told.append(f"{empty:,} of {len(gold):,} notes are empty")
+    if gold and all(document.group is None for document in gold):
+        told.append(
+            "no note names its patient (group): leaks of patients between splits cannot be seen, and intervals take "
+            "notes as independent"
+        )
+    if train and (foreign := foreign_notes(train, gold)):
+        told.append(
+            f"{foreign:,} of {len(gold):,} notes share few words with the training notes: another language, or another "
+            "kind of text"
+        )
+    illegal = sum(int(document.meta.get("illegal_tags", 0)) for document in gold)
+    if illegal:
+        told.append(f"gold tags that continue nothing (I without B): {illegal:,}, each read as the begin of an entity")
+    return told
+
+
+def provenance(run: Run) -> tuple[dict[str, str], dict[str, str]]:
+    """What a report says of its origin: hashes and version, and all settings by their dotted names."""
+    from clinnlp.version import VERSION
+
+    manifest = run.manifest
+    known = {f"sha256 of {name}": sha for name, sha in manifest.data.items()}
+    known |= {f"sha256 of {name} weights": sha for name, sha in manifest.weights.items()}
+    settings = {name: str(value) for name, value in flat(manifest.settings).items() if value is not None}
+    return {**known, "clinnlp": VERSION, "settings fingerprint": manifest.fingerprint}, settings
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    made: dict[str, Any] = {}
+    for key, value in settings.items():
+        made |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+    return made
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -76,7 +76,7 @@ def run(settings: CrossValidate) -> int:
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
     scored = Scored(tested, predicted, report, seed=settings.seed)
-    scored.write(run.folder, "clinnlp crossvalidate: pooled over folds", facts)
+    scored.write(run, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")
     run.finish(facts)

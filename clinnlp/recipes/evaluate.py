@@ -37,6 +37,8 @@ class Evaluate:
     """What is scored of predictions; null scores spans and note labels as the data holds them."""
     seed: int = 13
     """Seed of the bootstrap intervals."""
+    interval: Literal["percentile", "bca"] = "percentile"
+    """Bootstrap interval of the headline scores and of labels: percentile, or bias-corrected and accelerated."""
     with_text: bool = False
     """Write notes.html too: the notes with gold and predicted spans side by side; it holds note text."""
     with_text_notes: int = 200
@@ -74,11 +76,11 @@ def run(settings: Evaluate) -> int:
     else:
         predicted = list(read(str(settings.predictions), settings.predictions_format))
         run.manifest.data["predictions"] = data_sha256(str(settings.predictions), settings.predictions_format)
-        report = evaluate(gold, predicted, seed=settings.seed, task=settings.task)
+        report = evaluate(gold, predicted, seed=settings.seed, task=settings.task, method=settings.interval)
         scored = Scored(gold, predicted, report, waived=waived, seed=settings.seed)
 
     # 3. report
-    scored.write(run.folder, "clinnlp evaluate", facts)
+    scored.write(run, "clinnlp evaluate", facts)
     if settings.with_text:
         scored.write_text(run.folder, "clinnlp evaluate", settings.with_text_notes)
     run.finish(facts)
@@ -106,6 +108,6 @@ def _with_model(settings: Evaluate, gold: list[Document]) -> Scored:
     trained = load_trained(Path(str(settings.model)), settings.base)
     check_labels(trained.task, gold, trained.schema, "test", settings.data)
     predicted = list(predict(trained, gold))
-    report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
+    report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed, settings.interval)
     perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
     return Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed)

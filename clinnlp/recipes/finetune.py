@@ -118,7 +118,7 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
         perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
         scored = Scored(gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed)
         title = f"clinnlp finetune: scores on {name}"
-        scored.write(run.folder, title, facts | {"scored on": name})
+        scored.write(run, title, facts | {"scored on": name})
         if settings.with_text:
             scored.write_text(run.folder, title, settings.with_text_notes)
         Jsonl().write(predicted, run.folder / "predictions.jsonl")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,12 @@ class Task:
         return None
 
     def evaluate(
-        self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int
+        self,
+        gold: Sequence[Document],
+        predicted: Sequence[Document],
+        schema: LabelSchema,
+        seed: int,
+        method: Literal["percentile", "bca"] = "percentile",
     ) -> "Report":
         """Scores of whole documents."""
         raise AssertionError(f"{type(self).__name__} defines no evaluate()")

@@ -116,9 +116,14 @@ class Ner(Task):
         return before_and_after(gold, predicted, self.calibration, seed=seed)
 
     def evaluate(
-        self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int
+        self,
+        gold: Sequence[Document],
+        predicted: Sequence[Document],
+        schema: LabelSchema,
+        seed: int,
+        method: Literal["percentile", "bca"] = "percentile",
     ) -> "Report":
         """Strict span scores of whole documents."""
         from clinnlp.evaluation.score import evaluate
 
-        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner")
+        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)

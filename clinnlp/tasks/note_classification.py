@@ -231,14 +231,19 @@ class NoteClassification(Task):
         return before_and_after(gold, predicted, self.calibration, bool(self.multi_label), seed=seed)
 
     def evaluate(
-        self, gold: Sequence[Document], predicted: Sequence[Document], schema: LabelSchema, seed: int
+        self,
+        gold: Sequence[Document],
+        predicted: Sequence[Document],
+        schema: LabelSchema,
+        seed: int,
+        method: Literal["percentile", "bca"] = "percentile",
     ) -> "Report":
         """Scores of whole notes; of a multi-label task as such, even if each note happens to have one label."""
         from clinnlp.core.report import Report
         from clinnlp.evaluation.notes import evaluate_notes
         from clinnlp.evaluation.pairing import count_data
 
-        notes = evaluate_notes(gold, predicted, schema.labels, self.multi_label or None, seed)
+        notes = evaluate_notes(gold, predicted, schema.labels, self.multi_label or None, seed, method=method)
         return Report(notes=notes, data=count_data(gold))
 
     def _widen(self, rows: NDArray[np.int64], value: int) -> NDArray[np.int64]:

@@ -56,10 +56,18 @@ def test_metrics_json_of_entities_is_stable() -> None:
     interval = Interval(0.1, 0.9, 0.95, 10_000, "group", 4)
     strict = LabelScores({"B": Score(0, 0, 1), "A": Score(1, 1, 0)}, interval)
     entity = EntityReport(strict, SpanCounts(2, 1, 0, 0), SpanCounts(2), documents=4, documents_without_gold=2)
-    content = Report(entity=entity, data=DataCounts(4, 4, 100, 1)).as_dict()
+    content = Report(entity=entity, data=DataCounts(4, 4, 100, 1, 0, 20, 50)).as_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == {
         "format_version": 1,
-        "data": {"documents": 4, "groups": 4, "characters": 100, "empty": 1},
+        "data": {
+            "documents": 4,
+            "groups": 4,
+            "characters": 100,
+            "empty": 1,
+            "shortest": 0,
+            "median": 20,
+            "longest": 50,
+        },
         "entity": {
             "strict": {
                 "micro": {

@@ -82,6 +82,7 @@ def test_one_class_only_has_accuracy_and_no_correlation() -> None:
     assert report.average_precision == {"A": 1.0} and report.macro_prevalence == 1.0
     said = as_json(report)
     assert said["mcc"] is None and said["auroc"] is None
+    assert said["per_label"]["A"].pop("f1_interval")["units"] == 3
     assert said["per_label"]["A"] == {
         **{"precision": 1.0, "recall": 1.0, "f1": 1.0, "tp": 3, "fp": 0, "fn": 0, "support": 3, "tn": 0},
         **{"prevalence": 1.0, "specificity": None, "balanced_accuracy": None, "mcc": None},

@@ -44,4 +44,4 @@ def test_changed_texts_are_refused_without_showing_them() -> None:
 def test_data_counts() -> None:
     assert count_data([]) == DataCounts(0, None, 0, 0)
     notes = [Document("a", "four", group="p"), Document("b", " \n", group="p"), Document("c", "", group="q")]
-    assert count_data(notes) == DataCounts(documents=3, groups=2, characters=6, empty=2)
+    assert count_data(notes) == DataCounts(3, groups=2, characters=6, empty=2, shortest=0, median=2, longest=4)

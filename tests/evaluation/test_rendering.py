@@ -10,7 +10,7 @@ from clinnlp.core.document import Document, Span
 from clinnlp.core.report import Report
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.notes import evaluate_notes
-from clinnlp.evaluation.page import html_report
+from clinnlp.evaluation.page import Surroundings, html_report
 from clinnlp.evaluation.rendering import entity_table, notes_table, printable, scorer_table, text_report
 from clinnlp.evaluation.score import evaluate
 from tests.evaluation.flat import TokenSpan, disturb, documents, flat_corpus, read_iob2, tags
@@ -128,16 +128,60 @@ def test_text_names_what_the_table_cannot_say() -> None:
         "Undefined ratios are printed as 0 and count as 0 in the averages; metrics.json has null for them.\n"
         "Gold entities that flat tags cannot hold: 1 discontinuous, 3 overlapping, 0 duplicate.\n"
         "\n"
-        "Data: 2 documents, no groups, 51 characters, 1 empty texts.\n"
+        "               f1-score  95% interval\n"
+        "\n"
+        "           A     0.6667  0.6667 to 0.6667\n"
+        "           B     0.0000  0.0000 to 0.0000\n"
+        "   C\\x1b[31m     0.0000  0.0000 to 0.0000\n"
+        "\n"
+        "Data: 2 documents, no groups, 51 characters (1 to 50 each, median 1), 1 empty texts.\n"
     )
 
 
 def test_text_of_nothing_says_so() -> None:
     text = text_report(evaluate([Document("1", "a")], [Document("1", "a")]))
     assert "   micro avg        nan       nan       nan         0\n" in text
-    assert "Micro F1 undefined, without an interval: it takes two documents or groups and something to score.\n" in text
+    assert "Micro F1 undefined, without an interval: there is nothing to score.\n" in text
     text = text_report(evaluate([], [], task="note_classification"))
     assert "Accuracy undefined, without an interval" in text
+
+
+def test_one_patient_has_no_interval_and_the_reports_say_why() -> None:
+    gold = [Document(str(n), "abcd", spans=(Span(0, 1, "A"),), labels=("L",), group="p") for n in range(4)]
+    report, why = evaluate(gold, gold), "all is of one document or group, and it takes two"
+    text, page = text_report(report), html_report(report, "t", {})
+    assert (
+        f"Micro F1 1.0000, without an interval: {why}.\n" in text
+        and f"Accuracy 1.0000, without an interval: {why}" in text
+    )
+    assert page.count(f"no interval: {why}") == 2 and "95% interval" not in text
+
+
+def test_labels_have_intervals_in_text_and_page() -> None:
+    spans = (Span(0, 1, "A"), Span(2, 3, "B"))
+    gold = [Document(str(n), "abcd", spans=spans, labels=("L",), group=f"p{n // 2}") for n in range(20)]
+    predicted = [Document(str(n), "abcd", spans=spans[: 1 + n % 3 // 2], labels=("L",)) for n in range(20)]
+    report = evaluate(gold, predicted)
+    assert report.entity is not None and report.entity.strict.label_intervals is not None
+    of_b = report.entity.strict.label_intervals["B"]
+    assert of_b.low < report.entity.strict.per_label["B"].f1 < of_b.high and of_b.unit == "group"
+    assert f"           B     0.4615  {of_b.low:.4f} to {of_b.high:.4f}\n" in text_report(report)
+    page = html_report(report, "t", {})
+    assert f'<span class="counts">{100 * of_b.low:.1f} to {100 * of_b.high:.1f}</span>' in page
+    bca = evaluate(gold, predicted, method="bca")
+    assert bca.entity is not None and bca.entity.strict.f1_interval is not None
+    assert bca.entity.strict.f1_interval.method == "bca" and "(BCa bootstrap: " in text_report(bca)
+    assert bca.as_dict()["entity"]["strict"]["per_label"]["B"]["f1_interval"]["method"] == "bca"
+
+
+def test_what_stands_around_the_scores() -> None:
+    around = Surroundings({"model": "m"}, {"data.test": "<b>"}, waived=["groups: 3"], notices=["look <here>"])
+    page = html_report(evaluate([Document("1", "a")], [Document("1", "a")]), "t", around)
+    order = [
+        page.index(part) for part in ("Waived", "groups: 3", "Read first", "look &lt;here&gt;", "Entities, strict")
+    ]
+    assert order == sorted(order)
+    assert "<summary>All 1 settings</summary>" in page and "<td>&lt;b&gt;</td>" in page
 
 
 def test_text_of_notes_has_prevalence_and_average_precision() -> None:
@@ -207,4 +251,4 @@ def test_page_shows_the_figures_and_the_interval() -> None:
 @pytest.mark.parametrize("task", ["ner", "note_classification"])
 def test_page_of_nothing(task: str) -> None:
     page = html_report(evaluate([], [], task=task), "nothing", {})  # type: ignore[arg-type]
-    assert "no interval: it takes two documents or groups" in page and "nan" not in page
+    assert "no interval: there is nothing to score" in page and "nan" not in page

@@ -77,3 +77,55 @@ def test_predictions_of_other_notes_are_refused(
     assert message in told.err
     assert "Qvortrup" not in told.out + told.err
     assert not (tmp_path / "out").exists(), "nothing was made: the corrected command may use the folder"
+
+
+def test_the_report_says_what_to_know_first_and_where_it_comes_from(tmp_path: Path) -> None:
+    gold = [note | {"group": None} for note in notes(12, "test")]
+    gold += [
+        note | {"id": f"e{n}", "text": " ", "spans": [], "labels": [], "group": None} for n, note in enumerate(gold[:2])
+    ]
+    said = [note | {"spans": [span | {"score": 0.5 + n / 40} for span in note["spans"]]} for n, note in enumerate(gold)]
+    for name, records in (("gold", gold), ("said", said)):
+        write_jsonl(tmp_path / f"{name}.jsonl", records)
+    words = ("--data.test", tmp_path / "gold.jsonl", "--predictions", tmp_path / "said.jsonl", "--interval", "bca")
+    assert clinnlp("evaluate", *words, "--task", "ner", "--out", tmp_path / "out") == 0
+    metrics = read_json(tmp_path / "out" / "metrics.json")
+    told = [
+        "2 of 14 notes are empty",
+        "no note names its patient (group): leaks of patients between splits cannot be seen, and intervals take notes "
+        "as independent",
+    ]
+    assert metrics["notices"] == told
+    assert metrics["calibration"]["after"]["items"] == 24, "scores of predictions made elsewhere are looked at too"
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert text.startswith("".join(f"note: {line}\n" for line in told))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for shown in (
+        "Read first",
+        told[0],
+        "sha256 of test",
+        "predictions_format.name",
+        "Calibration",
+        "settings fingerprint",
+    ):
+        assert shown in page, shown
+
+
+def test_tags_that_continue_nothing_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "gold.conll").write_text("pain B-A\nin O\nchest I-A\n\nno O\nfever I-A\n", encoding="utf-8")
+    words = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--predictions", tmp_path / "gold.conll")
+    given = ("--predictions_format", "conll", "--data.scheme", "IOB2", "--predictions_format.scheme", "IOB2")
+    assert clinnlp("evaluate", *words, *given, "--out", tmp_path / "out") == 0
+    notices = read_json(tmp_path / "out" / "metrics.json")["notices"]
+    assert "gold tags that continue nothing (I without B): 2, each read as the begin of an entity" in notices
+
+
+@pytest.mark.parametrize("score", [7.5, -2])
+def test_scores_that_are_no_probabilities_have_no_diagram(score: float, tmp_path: Path) -> None:
+    gold = notes(6, "test")
+    said = [note | {"spans": [span | {"score": score} for span in note["spans"]]} for note in gold]
+    for name, records in (("gold", gold), ("said", said)):
+        write_jsonl(tmp_path / f"{name}.jsonl", records)
+    words = ("--data.test", tmp_path / "gold.jsonl", "--predictions", tmp_path / "said.jsonl", "--task", "ner")
+    assert clinnlp("evaluate", *words, "--out", tmp_path / "out") == 0
+    assert "calibration" not in read_json(tmp_path / "out" / "metrics.json")
