@@ -119,8 +119,8 @@ class Writer:
     def _lock(self, connection: Any) -> None:
         """Keep other writers out until the batch is committed: ids are given as max + 1. Readers go on."""
         if connection.dialect.name == "postgresql":
-            table = connection.dialect.identifier_preparer.format_table(self.nlp)
-            connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+            statement = f"LOCK TABLE {_sql.quoted(self.nlp)} IN SHARE ROW EXCLUSIVE MODE"
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
     def _known(self, connection: Any, by_id: Mapping[int, Document]) -> dict[int, Document]:
         """The documents whose notes are in NOTE, after those that are not were added if that is wished."""

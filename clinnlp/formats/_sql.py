@@ -142,6 +142,15 @@ def _info(column: Any) -> dict[str, bool]:
     return {"big": isinstance(column["type"], sqlalchemy.BigInteger)}
 
 
+def quoted(table: Any) -> str:
+    """A table's name for a statement that the driver gets as it stands, without parameters."""
+    return ".".join(_quoted(name) for name in (table.schema, table.name) if name)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 def insert(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
     """Insert rows that all have the same columns, with COPY where the driver is psycopg."""
     if not rows:
@@ -152,9 +161,7 @@ def insert(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
     import psycopg
     import sqlalchemy
 
-    quoted = connection.dialect.identifier_preparer
-    names = ", ".join(quoted.quote(table.c[key].name) for key in rows[0])
-    statement = f"COPY {quoted.format_table(table)} ({names}) FROM STDIN"
+    statement = f"COPY {quoted(table)} ({', '.join(_quoted(table.c[key].name) for key in rows[0])}) FROM STDIN"
     try:
         with connection.connection.driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
