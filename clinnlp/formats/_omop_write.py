@@ -54,9 +54,9 @@ class Writer:
         with self.engine.begin() as connection:
             self._lock(connection)
             by_id = self._known(connection, by_id)
+            fresh = self._ids_after(self._last_id(connection))  # before any is removed: its number is given again
             old = self._remove(connection, list(by_id))
             rows = []
-            fresh = self._next_id(connection)
             for id, document in by_id.items():
                 free = iter(old.get(id, ()))
                 for span in document.spans:
@@ -182,12 +182,14 @@ class Writer:
             connection.execute(sa.delete(nlp).where(ours))
         return free
 
-    def _next_id(self, connection: Any) -> Iterator[int]:
+    def _last_id(self, connection: Any) -> int:
         import sqlalchemy as sa
 
-        last = connection.execute(sa.select(sa.func.max(self.nlp.c.note_nlp_id))).scalar_one()
+        return connection.execute(sa.select(sa.func.max(self.nlp.c.note_nlp_id))).scalar_one() or 0
+
+    def _ids_after(self, last: int) -> Iterator[int]:
         top = 2**63 if self.nlp.c.note_nlp_id.info["big"] else 2**31
-        for id in count((last or 0) + 1):
+        for id in count(last + 1):
             if id >= top:
                 raise DataError(
                     "note_nlp_id would pass its largest number",

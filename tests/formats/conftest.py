@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -55,18 +54,19 @@ def postgres_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def postgres(postgres_folder: Path) -> Callable[[], str]:
-    """Make an empty database; returns its URL."""
+    """Empty the database; returns its URL."""
     import psycopg
-
-    numbers = count(1)
+    from psycopg.sql import SQL, Identifier
 
     def make() -> str:
-        name = f"cdm{next(numbers)}"
         with psycopg.connect(f"host={postgres_folder} user=clinnlp dbname=postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://clinnlp@/{name}?host={postgres_folder}"
+            held = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)'")
+            for (schema,) in held.fetchall():
+                connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
+            connection.execute("CREATE SCHEMA public")
+        return f"postgresql+psycopg://clinnlp@/postgres?host={postgres_folder}"
 
     return make
 

@@ -85,6 +85,16 @@ def test_rows_of_other_systems_and_other_notes_stay(database: str) -> None:
     assert len({row["note_nlp_id"] for row in table(database)}) == len(table(database)) == 26
 
 
+def test_more_spans_than_before_take_new_numbers(database: str) -> None:
+    write([FEVER], database, NEW)
+    more = note("12", FEVER.text, *(Span(n, n + 1, "L") for n in range(4)))
+    write([note("3", "x", Span(0, 1, "L")), more], database, NEW)
+    assert [(row["note_nlp_id"], row["note_id"]) for row in table(database)] == [
+        (1, 12), (2, 12), (3, 3), (4, 12), (5, 12),
+    ]  # fmt: skip
+    assert {d.id: d.spans for d in read(database, "omop")}["12"] == more.spans
+
+
 def test_a_stopped_run_that_is_done_again_ends_with_the_same_rows(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
