@@ -95,12 +95,13 @@ class Ner(Task):
         ]
         decoded = decode_many(joined, schema)
         found: list[Document] = []
-        for document, t, mark, logits, chosen in zip(documents, tokens, marks, joined, decoded, strict=True):
+        notes = zip(documents, tokens, answers, marks, joined, decoded, strict=True)
+        for document, t, note, mark, logits, chosen in notes:
             tags = np.full(len(t.ids), -100, dtype=np.int16)
             tags[mark] = chosen
             scores = np.zeros(len(t.ids), dtype=np.float32)
             scores[mark] = confidence(logits, chosen)
-            spans: tuple[Span, ...] = tags_to_spans(document.text, t, mark, tags, schema, scores)
+            spans = _with_window(tags_to_spans(document.text, t, mark, tags, schema, scores), t, note)
             found.append(replace(document, spans=spans, labels=()))
         return calibrate(found, self.calibration)
 
@@ -127,3 +128,11 @@ class Ner(Task):
         from clinnlp.evaluation.score import evaluate
 
         return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)
+
+
+def _with_window(spans: Sequence[Span], tokens: Tokens, answers: Answers) -> tuple[Span, ...]:
+    """The spans with the number of the window that owns their first token, as the attribute `window`."""
+    ends = np.cumsum([row.window.own_last - row.window.own_first for row, _ in answers])
+    firsts = np.searchsorted(tokens.offsets[:, 0], [span.start for span in spans], side="right") - 1
+    owners = np.searchsorted(ends, firsts, side="right")
+    return tuple(replace(span, attributes={"window": int(owner)}) for span, owner in zip(spans, owners, strict=True))
