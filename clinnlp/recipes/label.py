@@ -14,6 +14,7 @@ from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.engine import LabelingRun, open_run
+from clinnlp.labeling.forecast import Forecast, forecast
 from clinnlp.labeling.handover import hand_over
 from clinnlp.labeling.model import ModelFolder
 from clinnlp.labeling.options import Options
@@ -25,9 +26,9 @@ log = logging.getLogger("clinnlp")
 
 # Settings that change no label, or whose content is hashed instead; a run may go on with others of these.
 NOT_SEMANTIC = {
-    "model", "base", "notes", "out", "to", "to_path", "batch_tokens", "workers", "on", "document_seconds",
-    "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined", "verify_on_resume",
-    "allow_version_change", "join",
+    "model", "base", "notes", "out", "to", "to_path", "plan", "price_per_hour", "batch_tokens", "workers", "on",
+    "document_seconds", "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined",
+    "verify_on_resume", "allow_version_change", "join",
 }  # fmt: skip
 
 
@@ -49,6 +50,10 @@ class Label(Options):
     """Hand the notes over in this format too, once all are labeled (--to omop, with its options: --to.schema cdm)."""
     to_path: str | None = None
     """The new file or folder, or the URL of the database, that they are handed over to."""
+    plan: bool = False
+    """Label nothing: probe the model on 200 of the notes, and say how long all of them will take."""
+    price_per_hour: float | None = None
+    """With plan: what an hour of this machine costs, for the price of a million notes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +67,9 @@ def run(settings: Label) -> int:
     values = config.plain(settings)
     source, model = Notes(settings.notes, settings.format), ModelFolder(settings.model, settings.base)
     source.files()
+    if settings.plan:
+        _tell_forecast(forecast(source, model, settings), settings.price_per_hour)
+        return 0
     semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
 
     # 2. the run: new, or gone on with
@@ -106,6 +114,19 @@ def _hand_over(run: LabelingRun, settings: Label) -> None:
         written = hand_over(run.store, run.source, settings.to, settings.to_path)
         told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in written.items())
         log.info("handed over: %s", told)
+
+
+def _tell_forecast(told: Forecast, price_per_hour: float | None) -> None:
+    minutes = told.seconds / 60
+    time_needed = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    log.info("%d notes, of which the model reads %d: %d characters", told.records, told.read, told.characters)
+    log.info(
+        "probe of %d notes: %.0f characters a second a worker, %.1f GB of memory a worker, model loaded in %.1f s",
+        told.probed, told.characters_per_second, told.peak_bytes / 1e9, told.load_seconds,
+    )  # fmt: skip
+    log.info("with %d workers: about %s, %.1f notes/s", told.workers, time_needed, told.notes_per_second)
+    if price_per_hour is not None:
+        log.info("a million notes like these: about %.2f at %.2f an hour", told.cost(price_per_hour), price_per_hour)
 
 
 def _tell(counts: Counts, speed: float, out: Path) -> None:
