@@ -18,6 +18,7 @@ from clinnlp.formats.base import Format
 
 TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 ATTRIBUTES = ("ORTH", "ENT_IOB", "ENT_TYPE")  # what is set: the other columns of a DocBin would be zeros
+PART_DOCUMENTS, PART_CHARACTERS = 1000, 2**23
 OURS = "clinnlp"  # key of the user data
 FIELDS = Fields("id", "text", "spans", "labels", "group")
 
@@ -29,8 +30,8 @@ class Docbin(Format):
     """spaCy DocBin: spans in doc.spans and, where flat, in doc.ents; note labels in doc.cats; the rest in user data.
 
     The tokens cover every character and are cut at span borders, so text and offsets are exact. `user_data["clinnlp"]`
-    is a JSON object with id, group, meta and what a spaCy span cannot hold: score, attributes, fragments. A file is
-    packed and unpacked as a whole: spaCy knows no other way.
+    is a JSON object with id, group, meta and what a spaCy span cannot hold: score, attributes, fragments. spaCy packs
+    and unpacks a file as a whole: for many notes, let PATH be a folder, whose files hold up to 1,000 notes each.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".spacy",)
@@ -85,13 +86,26 @@ class Docbin(Format):
         return to_document({**ours, "text": doc.text, "spans": spans}, FIELDS, number)
 
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
-        """Write one file; a note whose text spaCy cannot hold exactly is left out and counted."""
+        """Write one file, or, where PATH does not end in .spacy, a folder of them that needs little memory.
+
+        A note whose text spaCy cannot hold exactly is left out and counted.
+        """
+        counts = Counter(documents=0, spans=0, spans_not_in_ents=0, texts_not_representable=0)
+        if path.name.endswith(self.suffixes):
+            self._write_part(documents, path, 0, counts)
+            return dict(counts)
+        first = 0
+        for number, part in enumerate(_parts(documents)):
+            self._write_part(part, path / f"{number:06}.spacy", first, counts)
+            first += len(part)
+        return dict(counts)
+
+    def _write_part(self, documents: Iterable[Document], path: Path, first: int, counts: Counter[str]) -> None:
         from spacy.tokens import DocBin
         from spacy.vocab import Vocab
 
         vocab, held = Vocab(), DocBin(attrs=ATTRIBUTES, store_user_data=True)
-        counts = Counter(documents=0, spans=0, spans_not_in_ents=0, texts_not_representable=0)
-        for number, document in enumerate(documents, 1):
+        for number, document in enumerate(documents, first + 1):
             doc = self._doc(document, vocab)
             if doc.text != document.text:
                 counts["texts_not_representable"] += 1
@@ -104,7 +118,6 @@ class Docbin(Format):
             counts["spans_not_in_ents"] += len(document.spans) - len(doc.ents)
         with whole_file(path) as out:
             out.write(held.to_bytes())
-        return dict(counts)
 
     def _doc(self, document: Document, vocab: Any) -> Any:
         from spacy.tokens import Doc
@@ -129,6 +142,19 @@ class Docbin(Format):
         }
         doc.user_data[OURS] = dump_json({key: value for key, value in told.items() if value not in (None, [], {})})
         return doc
+
+
+def _parts(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents for one file each; at least one part, which may be empty."""
+    held: list[Document] = []
+    characters = 0
+    for document in documents:
+        if len(held) == PART_DOCUMENTS or characters > PART_CHARACTERS:
+            yield held
+            held, characters = [], 0
+        held.append(document)
+        characters += len(document.text)
+    yield held
 
 
 def tokenize(document: Document) -> list[tuple[int, str, bool]]:

@@ -51,6 +51,18 @@ def test_blanks_before_words_are_no_tokens() -> None:
     assert tokenize(Document("1", "")) == []
 
 
+def test_many_notes_become_a_folder_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinnlp.formats.docbin.PART_DOCUMENTS", 2)
+    monkeypatch.setattr("clinnlp.formats.docbin.PART_CHARACTERS", 10)
+    given = [Document(str(n), "x" * size, (Span(0, 1, "L"),)) for n, size in enumerate((1, 2, 11, 1, 1, 1))]
+    counts = write(given, tmp_path / "out", "docbin")
+    assert (counts["documents"], counts["spans"]) == (6, 6)
+    assert [len(docs(path)) for path in sorted((tmp_path / "out").iterdir())] == [2, 1, 2, 1]
+    assert list(read(tmp_path / "out", "docbin")) == given
+    write([], tmp_path / "none", "docbin")
+    assert list(read(tmp_path / "none", "docbin")) == []
+
+
 def test_spacy_trains_on_it(tmp_path: Path) -> None:
     given = [Document(str(n), "fever since Monday", (Span(0, 5, "PROBLEM"),), ("acute",)) for n in range(4)]
     write(given, tmp_path / "a.spacy", "docbin")
