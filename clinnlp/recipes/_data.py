@@ -43,7 +43,8 @@ class DataSettings:
     unknown_labels: Literal["refuse", "miss"] = "refuse"
     """What to do with dev or test labels that train lacks: stop, or score them as missed."""
     allow: tuple[str, ...] | str = ()
-    """Leaks between splits to accept by name, with a comma between: duplicates, groups. The report says so on top."""
+    """Leaks between splits to accept by name, with a comma between: duplicates, groups, pretraining. The
+    report says so on top."""
 
     def __post_init__(self) -> None:
         names = self.allow.split(",") if isinstance(self.allow, str) else self.allow

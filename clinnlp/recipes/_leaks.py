@@ -2,33 +2,37 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import LeakError
-from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among
+from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among, same_notes
 
 log = logging.getLogger("clinnlp")
 
-WAIVERS = ("duplicates", "groups")  # the names that data.allow takes
+WAIVERS = ("duplicates", "groups", "pretraining")  # the names that data.allow takes
 SEEN = "trained_texts.json"  # in the run folder, never in the model folder: see docs/audit.md
 
 
 def check_leaks(parts: Mapping[str, Sequence[Document]], allow: Sequence[str]) -> list[str]:
-    """What `allow` waives, in sentences, of the groups and long texts that two splits share.
+    """What `allow` waives, in sentences, of the groups and texts that two splits share.
 
-    Raises LeakError for a leak that is not waived; shorter equal texts are warned about.
+    Raises LeakError for a leak that is not waived. Shorter equal texts are warned about, unless half of a split or
+    more is, id and text, another split: then they are no phrases that notes share, but the same notes.
     """
     waived = []
     for leak in find_leaks(parts):
-        if leak.kind == "short texts":
+        kind = leak.kind
+        if kind == "short texts" and same_notes(parts[leak.first], parts[leak.second]) * 2 >= len(parts[leak.second]):
+            kind = "duplicates"
+        if kind == "short texts":
             log.warning("%s", sentence(leak))
-        elif leak.kind in allow:
-            waived.append(f"{leak.kind}: {sentence(leak)}")
+        elif kind in allow:
+            waived.append(f"{kind}: {sentence(leak)}")
         else:
-            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(leak))
+            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(kind, leak.second))
     return waived
 
 
@@ -41,31 +45,51 @@ def sentence(leak: Leak) -> str:
 
 
 def check_trained_on(model: Path, gold: Sequence[Document], allow: Sequence[str]) -> list[str]:
-    """As `check_leaks`, for notes that the model of a finetune run was trained on; nothing if that is not known."""
+    """As `check_leaks`, for notes that a model of a clinnlp run, or what it was made from, was trained on.
+
+    Nothing if that is not known.
+    """
+    waived = []
+    for what, salt, hashes in _held(model):
+        notes = notes_among(gold, hashes, salt)
+        if not notes:
+            continue
+        kind, verb = ("pretraining", "pretrained on") if what == "pretraining" else ("duplicates", "trained on")
+        told = f"notes with a text of {LONG} or more characters that the model was {verb}: {notes:,} of {len(gold):,}"
+        if kind not in allow:
+            raise LeakError(
+                told,
+                where="data.test",
+                next=f"score other notes, or --data.allow {kind}: the report then says so on top",
+            )
+        waived.append(f"{kind}: {told}")
+    return waived
+
+
+def remember_trained_on(run: Run, texts: Iterable[str], what: str, base: str | None = None) -> None:
+    """Store salted hashes of the long texts of a training, and those stored for its base, for `check_trained_on`.
+
+    `what` is pretraining or training.
+    """
+    salt = run.manifest.data.get("train", run.manifest.fingerprint)
+    before = [{"what": kind, "salt": key, "hashes": held} for kind, key, held in _held(Path(base))] if base else []
+    held = {"what": what, "salt": salt, "hashes": long_text_hashes(texts, salt), "before": before}
+    write_json(run.folder / SEEN, {"format_version": 1, **held})
+
+
+def _held(model: Path) -> list[tuple[str, str, list[str]]]:
+    """What is stored beside a model folder of the texts it was trained on, and of those before them."""
     path = model.parent / SEEN
     if not path.is_file():
         return []
     held = json.loads(path.read_text(encoding="utf-8"))
-    notes = notes_among(gold, held["hashes"], held["salt"])
-    told = f"notes with a text of {LONG} or more characters that the model was trained on: {notes:,} of {len(gold):,}"
-    if notes and "duplicates" not in allow:
-        raise LeakError(
-            told,
-            where="data.test",
-            next="score other notes, or --data.allow duplicates: the report then says so on top",
-        )
-    return [f"duplicates: {told}"] if notes else []
+    sets = [held, *held.get("before", ())]
+    return [(one.get("what", "training"), one["salt"], one["hashes"]) for one in sets]
 
 
-def remember_trained_on(run: Run, documents: Sequence[Document]) -> None:
-    """Store salted hashes of the long texts that train and choose the model, for `check_trained_on`."""
-    salt = run.manifest.data.get("train", run.manifest.fingerprint)
-    write_json(run.folder / SEEN, {"format_version": 1, "salt": salt, "hashes": long_text_hashes(documents, salt)})
-
-
-def _remedy(leak: Leak) -> str:
-    if leak.kind == "groups":
-        way = f"split by group (finetune does, with --data.{leak.second}_share)"
+def _remedy(kind: str, second: str) -> str:
+    if kind == "groups":
+        way = f"split by group (finetune does, with --data.{second}_share)"
     else:
         way = "remove the copies (`clinnlp audit` counts them)"
-    return f"{way}, or --data.allow {leak.kind}: the report then says so on top"
+    return f"{way}, or --data.allow {kind}: the report then says so on top"

@@ -4,6 +4,7 @@ import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clinnlp.core.document import Document
@@ -12,6 +13,7 @@ from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._leaks import check_trained_on
 from clinnlp.recipes._output import start_or_resume
 from clinnlp.recipes._scores import Scored
 from clinnlp.recipes._units import Unit
@@ -51,6 +53,8 @@ def run(settings: CrossValidate) -> int:
     made = folds(documents, settings.folds)
     log.info("%d notes, %d folds", len(documents), len(made))
 
+    waived = check_trained_on(Path(settings.base), documents, settings.data.allow) if settings.base else []
+
     # 2. each fold by itself
     predicted: list[Document] = []
     scores: dict[str, float | None] = {}
@@ -75,7 +79,7 @@ def run(settings: CrossValidate) -> int:
         "test_notes": [len(fold.test) for fold in made],
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
-    scored = Scored(tested, predicted, report, seed=settings.seed)
+    scored = Scored(tested, predicted, report, waived=waived, seed=settings.seed)
     scored.write(run, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")

@@ -10,6 +10,7 @@ from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._history import base_notices, opening_notices, record_opening
 from clinnlp.recipes._leaks import check_leaks, check_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored, perfect_spans
@@ -69,7 +70,9 @@ def run(settings: Evaluate) -> int:
 
     facts: dict[str, Any] = {"notes": len(gold)} | ({"waived": "; ".join(waived)} if waived else {})
     if settings.model is not None:
-        scored = replace(_with_model(settings, gold), waived=waived)
+        opened = opening_notices(settings.model, run.manifest.data["test"])
+        scored = _with_model(settings, gold)
+        scored = replace(scored, waived=waived, notices=[*opened, *scored.notices])
         predicted = list(scored.predicted)
         facts |= {"model": str(settings.model)}
         Jsonl().write(predicted, run.folder / "predictions.jsonl")
@@ -83,6 +86,8 @@ def run(settings: Evaluate) -> int:
     scored.write(run, "clinnlp evaluate", facts)
     if settings.with_text:
         scored.write_text(run.folder, "clinnlp evaluate", settings.with_text_notes)
+    if settings.model is not None:
+        record_opening(settings.model, run, run.manifest.data["test"])
     run.finish(facts)
     print((run.folder / "report.txt").read_text(encoding="utf-8"))
     log.info("report: %s", run.folder / "report.html")
@@ -110,4 +115,5 @@ def _with_model(settings: Evaluate, gold: list[Document]) -> Scored:
     predicted = list(predict(trained, gold))
     report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed, settings.interval)
     perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
-    return Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed)
+    notices = base_notices(trained.card.base, gold)
+    return Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed, notices=notices)

@@ -11,7 +11,8 @@ from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
-from clinnlp.recipes._leaks import remember_trained_on
+from clinnlp.recipes._history import base_notices
+from clinnlp.recipes._leaks import check_trained_on, remember_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored, perfect_spans
 from clinnlp.strategies.base import Strategy, head_names, parameter_groups
@@ -93,6 +94,8 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
     check_labels(task, splits.dev, schema, "dev", settings.data)
     check_labels(task, splits.test, schema, "test", settings.data)
     write_quarantine(run.folder, splits.quarantined)
+    if settings.base is not None:
+        splits.waived += check_trained_on(Path(settings.base), splits.test, settings.data.allow)
 
     # 2. base model, with a fresh head
     trained = _prepare(settings, task, schema)
@@ -106,7 +109,7 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
 
     # 4. save, and prove in a fresh process that what was saved answers the same
     difference = _save(settings, trained, run.folder / "model")
-    remember_trained_on(run, [*splits.train, *splits.dev])
+    remember_trained_on(run, (d.text for d in (*splits.train, *splits.dev)), "training", settings.base)
 
     # 5. score the test split, once; dev where there is no test
     facts = _facts(settings, trained, splits, fitted) | weights | {"reload_difference": difference}
@@ -116,7 +119,10 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
         predicted = _predict(trained, gold)
         report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
         perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
-        scored = Scored(gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed)
+        notices = base_notices(settings.origin, gold) if settings.base is not None else []
+        scored = Scored(
+            gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed, notices
+        )
         title = f"clinnlp finetune: scores on {name}"
         scored.write(run, title, facts | {"scored on": name})
         if settings.with_text:

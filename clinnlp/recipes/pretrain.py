@@ -14,6 +14,7 @@ from clinnlp.formats.jsonl import Jsonl
 from clinnlp.objectives.base import Objective
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._data import DataSettings, data_sha256, write_quarantine
+from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.training.settings import FitSettings
 
@@ -145,6 +146,7 @@ def run(settings: Pretrain) -> int:
         "steps": fitted.steps, "train_seconds": round(fitted.seconds, 1),
         "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
     }  # fmt: skip
+    remember_trained_on(run, train, "pretraining", settings.base)
     _save(settings, run, model, tokenizer, {"format_version": 1, "pretraining": {**facts, "history": fitted.history}})
     run.finish(facts)
     log.info("saved %s", run.folder / "model")

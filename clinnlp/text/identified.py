@@ -34,9 +34,11 @@ def _kind(pattern: str, *words: str, number: bool = False) -> Kind:
 
 
 FIELDS = "hadm_id, subject_id and the like"
+MIMIC_III = "[**...**] placeholder, as in MIMIC-III"
+MIMIC_IV = "___ placeholder, as in MIMIC-IV"
 KINDS: dict[str, Kind] = {
-    "[**...**] placeholder, as in MIMIC-III": _kind(r"\[\*\*[^\]\n]{0,120}\*\*\]", "[**"),
-    "___ placeholder, as in MIMIC-IV": _kind(r"(?<![_\w])___(?![_\w])", "___"),
+    MIMIC_III: _kind(r"\[\*\*[^\]\n]{0,120}\*\*\]", "[**"),
+    MIMIC_IV: _kind(r"(?<![_\w])___(?![_\w])", "___"),
     FIELDS: _kind(r"\b(?:hadm|subject|icustay|stay)_id\b", "_id"),
     "record number or record date, as in i2b2": _kind(
         r"\brecord ?# ?\d{1,9}|\brecord date: ?\d{4}-\d\d-\d\d", "record"

@@ -48,11 +48,18 @@ def find_leaks(parts: Mapping[str, Sequence[Document]]) -> list[Leak]:
     return leaks
 
 
-def long_text_hashes(documents: Iterable[Document], salt: str) -> list[str]:
+def same_notes(first: Iterable[Document], second: Iterable[Document]) -> int:
+    """How many documents of the second are in the first by id and text, up to whitespace and case; empty ones not."""
+    known = {(document.id, normalised(document.text)) for document in first}
+    return sum(
+        bool(text) and (document.id, text) in known for document in second for text in (normalised(document.text),)
+    )
+
+
+def long_text_hashes(texts: Iterable[str], salt: str) -> list[str]:
     """A salted 8-byte hash, as hexadecimal, of each distinct text of LONG or more characters, sorted."""
     made = set()
-    for document in documents:
-        text = normalised(document.text)
+    for text in map(normalised, texts):
         if len(text) >= LONG:
             made.add(_salted(text, salt))
     return sorted(made)

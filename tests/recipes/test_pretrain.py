@@ -45,6 +45,8 @@ def test_continued_pretraining_lowers_perplexity(
     assert not info["missing_keys"]
     assert model.config.hidden_dropout_prob == 0.1, "the config keeps the base's dropout"
     assert "fresh" not in capsys.readouterr().err
+    held = read_json(out / "trained_texts.json")
+    assert (held["what"], held["hashes"], held["before"]) == ("pretraining", [], []), "all texts are short"
 
 
 def test_a_base_without_lm_head_gets_one_and_says_so(

@@ -3,7 +3,7 @@
 from clinnlp.core.document import Document
 from clinnlp.core.files import bundled
 from clinnlp.formats.base import read
-from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among
+from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among, same_notes
 
 COPIED = "Copied forward. " * 13  # 207 characters without the last blank
 
@@ -40,9 +40,15 @@ def test_what_is_no_leak() -> None:
     assert find_leaks({"train": [note("a b")], "test": [note("ab")]}) == []
 
 
+def test_the_same_notes_by_hand() -> None:
+    first = [Document("1", "No pain"), Document("2", " "), Document("3", "fever")]
+    second = [Document("1", "no  pain"), Document("2", " "), Document("4", "fever"), Document("3", "cough")]
+    assert same_notes(first, second) == 1, "an empty text, another id or another text is another note"
+
+
 def test_hashes_of_what_was_trained_on() -> None:
     trained = [note(COPIED), note(COPIED.upper()), note("short"), note("b" * LONG)]
-    hashes = long_text_hashes(trained, "salt")
+    hashes = long_text_hashes((d.text for d in trained), "salt")
     assert len(hashes) == 2 and all(len(value) == 16 for value in hashes), "8 bytes each; short texts leave none"
     assert notes_among([note(f" {COPIED}"), note("short"), note("c" * LONG), note("B" * LONG)], hashes, "salt") == 2
     assert notes_among([note(COPIED)], hashes, "other salt") == 0
