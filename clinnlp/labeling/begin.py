@@ -11,12 +11,11 @@ from clinnlp.labeling.options import Options
 from clinnlp.labeling.plan import Ids, Plan, cut, describe, differences, read_plan, write_plan
 from clinnlp.labeling.record import RunRecord, last_record
 from clinnlp.labeling.source import Files, Source
-from clinnlp.labeling.store import Store
-from clinnlp.labeling.worker import WRITERS, doc_ref
+from clinnlp.labeling.store import LOCK, WRITERS, Store
+from clinnlp.labeling.worker import doc_ref
 
 log = logging.getLogger("clinnlp")
 
-LOCK = "lock"
 PREPARED = {LOCK, "key", "plan", WRITERS}  # what a run that never came to its record leaves
 ANOTHER = "give the settings and model of that run to go on with it, or choose a new --out"
 

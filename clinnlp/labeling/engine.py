@@ -10,21 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clinnlp.core.run import is_done
 from clinnlp.errors import ChangedError, ClinnlpError, FailuresError, IntegrityError, StoppedError, StorageError
-from clinnlp.labeling.begin import LOCK, begin, check_fresh
+from clinnlp.labeling.begin import begin, check_fresh
 from clinnlp.labeling.commits import Commit, Held, Ledger, commit_name, damaged
 from clinnlp.labeling.counts import Counts
-from clinnlp.labeling.lock import claim, only_run, signed
 from clinnlp.labeling.model import Model
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.plan import Shard, cut, holds, read_plan
 from clinnlp.labeling.pool import Pool
-from clinnlp.labeling.record import RunRecord, last_record
+from clinnlp.labeling.record import RunRecord, is_done, last_record
 from clinnlp.labeling.signals import Signals, Stop
 from clinnlp.labeling.source import Files, Source
-from clinnlp.labeling.store import LocalStore
-from clinnlp.labeling.worker import WRITERS, Job, Work
+from clinnlp.labeling.store import Store, open_store
+from clinnlp.labeling.worker import Job, Work
 
 if TYPE_CHECKING:
     from clinnlp.labeling.on_ray import RayPool
@@ -36,14 +34,14 @@ LEAST_FAILURES = 20  # notes set aside before a share of them says anything
 
 @contextmanager
 def open_run(
-    out: Path, source: Source, model: Model, fingerprint: Mapping[str, str], options: Options
+    out: str | Path, source: Source, model: Model, fingerprint: Mapping[str, str], options: Options
 ) -> Iterator["LabelingRun"]:
     """The run in `out`, new or gone on with, for as long as it is worked on; nothing is touched if it is finished.
 
     `fingerprint` is all that changes what labels are, by name. Raises ChangedError if the folder holds another run and
     InUseError if another process works on it; SIGINT and SIGTERM raise StoppedError, which says what is kept.
     """
-    run = LabelingRun(LocalStore(out), source, model, options)
+    run = LabelingRun(open_store(out), source, model, options)
     with ExitStack() as held:
         signals = held.enter_context(run.signals)
         try:
@@ -54,9 +52,8 @@ def open_run(
                 run.take_up(before)
             if not run.is_finished:
                 run.store.make()
-                held.enter_context(signed(out / WRITERS, run.store.token))
-                if not options.join:
-                    held.enter_context(only_run(out / LOCK))
+                held.enter_context(run.store.shared() if options.join else run.store.alone())
+                held.enter_context(run.store.signed())
                 run.take_up(begin(run.store, source, files, fingerprint, options))
             yield run
         except Stop:
@@ -75,7 +72,7 @@ def open_run(
 class LabelingRun:
     """The shards of a run, what is committed of them, and what is left to do."""
 
-    def __init__(self, store: LocalStore, source: Source, model: Model, options: Options) -> None:
+    def __init__(self, store: Store, source: Source, model: Model, options: Options) -> None:
         self.store, self.source, self.model, self.options = store, source, model, options
         self.signals = Signals()
         self.record: RunRecord | None = None
@@ -118,7 +115,7 @@ class LabelingRun:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, not even the closing account."""
-        return self.record is not None and not self.todo and is_done(self.store.root)
+        return self.record is not None and not self.todo and is_done(self.store)
 
     @property
     def kept(self) -> str:
@@ -162,7 +159,7 @@ class LabelingRun:
         options, processors = self.options, os.cpu_count() or 1
         threads = max(1, processors // options.workers) if options.workers > 1 else None
         return Job(
-            self.model, self.store.root, digest[:16], options.batch_tokens, options.max_characters,
+            self.model, self.store, digest[:16], options.batch_tokens, options.max_characters,
             options.quarantine_text, threads,
         )  # fmt: skip
 
@@ -176,7 +173,7 @@ class LabelingRun:
             part = next(parts, [])
             if (todo := left.pop(shard.number, None)) is None:
                 continue
-            claimed = claim(self.store.root / "claims", f"{shard.number:06d}.g{todo.generation}")
+            claimed = self.store.claim(f"{shard.number:06d}.g{todo.generation}")
             if respected and not claimed:
                 continue
             if self.options.join and self.store.size(commit_name(shard.number, todo.generation)) is not None:
@@ -192,7 +189,7 @@ class LabelingRun:
     def _take(self, commit: Commit) -> None:
         self.counts.add(commit.counts)
         del self.todo[commit.shard]
-        (self.store.root / "claims" / f"{commit.shard:06d}.g{commit.generation}").unlink(missing_ok=True)
+        self.store.release(f"{commit.shard:06d}.g{commit.generation}")
 
     def _check_failures(self) -> None:
         failed, limit = self.counts.quarantined, self.options.max_failures * self.counts.input

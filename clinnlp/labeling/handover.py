@@ -13,10 +13,10 @@ from clinnlp.labeling.output import QUARANTINED
 from clinnlp.labeling.plan import Record, cut, holds, read_plan
 from clinnlp.labeling.record import last_record
 from clinnlp.labeling.source import Source
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import Store
 
 
-def labeled(store: LocalStore, source: Source) -> Iterator[Document]:
+def labeled(store: Store, source: Source) -> Iterator[Document]:
     """The notes of a run with their labels, in order, one shard in memory; those that were set aside are left out.
 
     Of a run that is not finished, what is committed. Raises ConfigError if there is no run, ChangedError if the notes
@@ -38,7 +38,7 @@ def labeled(store: LocalStore, source: Source) -> Iterator[Document]:
             yield from _joined(store, commit, part)
 
 
-def hand_over(store: LocalStore, source: Source, format: Format, path: str) -> dict[str, int]:
+def hand_over(store: Store, source: Source, format: Format, path: str) -> dict[str, int]:
     """Write the labeled notes to a new file, a new folder or a database; returns counts as `Format.write` does.
 
     Raises InUseError if the file or folder is there.
@@ -51,7 +51,7 @@ def hand_over(store: LocalStore, source: Source, format: Format, path: str) -> d
     return write(labeled(store, source), path, format)
 
 
-def _joined(store: LocalStore, commit: Commit, part: list[Record]) -> Iterator[Document]:
+def _joined(store: Store, commit: Commit, part: list[Record]) -> Iterator[Document]:
     spans: dict[int, list[Span]] = {}
     for row in _rows(store, commit, "spans"):
         spans.setdefault(row["ordinal"], []).append(Span(row["start"], row["end"], row["label"], row["score"]))
@@ -63,7 +63,7 @@ def _joined(store: LocalStore, commit: Commit, part: list[Record]) -> Iterator[D
             yield replace(note, spans=tuple(spans.get(row["ordinal"], ())), labels=labels, meta=meta)
 
 
-def _rows(store: LocalStore, commit: Commit, kind: str) -> list[dict[str, Any]]:
+def _rows(store: Store, commit: Commit, kind: str) -> list[dict[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 

@@ -13,7 +13,7 @@ from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError
 from clinnlp.labeling.commits import Commit
 from clinnlp.labeling.pool import LEAVE_SECONDS, PACE, Attempts, Pool
 from clinnlp.labeling.signals import Signals
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import Store
 from clinnlp.labeling.worker import Job, Work, Worker
 
 log = logging.getLogger("clinnlp")
@@ -35,7 +35,7 @@ class RayPool:
     dies is given to another; one that ended two is left to a worker process here, which finds the note to blame.
     """
 
-    def __init__(self, job: Job, store: LocalStore, workers: int, document_seconds: float) -> None:
+    def __init__(self, job: Job, store: Store, workers: int, document_seconds: float) -> None:
         self.job, self.store, self.workers, self.document_seconds = job, store, workers, document_seconds
         self.attempts = Attempts(store)
         self.free: deque[Any] = deque()

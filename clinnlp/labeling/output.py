@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clinnlp.core.document import Document
-from clinnlp.errors import ConfigError
+from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.labeling.commits import Ledger
 from clinnlp.labeling.plan import read_plan
 from clinnlp.labeling.record import last_record
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import Store, open_store
 
 if TYPE_CHECKING:
     import pandas
@@ -44,9 +44,10 @@ def read_labels(folder: str | Path) -> Labels:
 
     Of a run that is not finished, what is committed. Raises ConfigError if the folder holds no labels.
     """
-    import pyarrow.dataset
+    import pyarrow
+    import pyarrow.parquet
 
-    store = LocalStore(Path(folder))
+    store = open_store(folder)
     record = last_record(store)
     if record is None:
         raise ConfigError("no labels here", where=store.place, next="give the --out folder of `clinnlp label`")
@@ -58,9 +59,9 @@ def read_labels(folder: str | Path) -> Labels:
     ]
     tables = []
     for kind, schema in (("spans", _span_schema()), ("documents", _document_schema())):
-        files = [store.root / commit.files[kind].name for commit in commits]
-        data = pyarrow.dataset.dataset(files, schema=schema, format="parquet") if files else schema.empty_table()
-        tables.append((data.to_table() if files else data).to_pandas())
+        files = [_content(store, commit.files[kind].name) for commit in commits]
+        parts = [pyarrow.parquet.read_table(file, schema=schema) for file in files]
+        tables.append(pyarrow.concat_tables([schema.empty_table(), *parts]).to_pandas())
     return Labels(*tables)
 
 
@@ -107,6 +108,13 @@ def quarantine_lines(asides: Mapping[int, Aside], refs: Mapping[int, str], with_
             told |= {"id": aside.id, "text": aside.text}
         lines.append(json.dumps(told, ensure_ascii=False) + "\n")
     return "".join(lines).encode()
+
+
+def _content(store: Store, name: str) -> io.BytesIO:
+    data = store.get(name)
+    if data is None:
+        raise IntegrityError(f"{name} is missing", where=store.place, next="give the command of the run again")
+    return io.BytesIO(data)
 
 
 def _length(outcome: Document | Aside) -> int | None:

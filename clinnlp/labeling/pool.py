@@ -16,7 +16,7 @@ from clinnlp.errors import ClinnlpError, IntegrityError
 from clinnlp.labeling.commits import Commit
 from clinnlp.labeling.output import Aside
 from clinnlp.labeling.signals import Signals
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import Store
 from clinnlp.labeling.worker import READY, Job, Work, Worker, serve
 
 log = logging.getLogger("clinnlp")
@@ -25,7 +25,7 @@ CRASHED = Aside("CLN-D310", "the model's process died on it", "")
 HUNG = Aside("CLN-D315", "the model did not answer in time", "")
 TRIES = 2  # attempts at a whole shard; after that its documents are shown one by one
 LAST = 5  # failures of a shard with no document to blame, before the run gives up
-LEAVE_SECONDS = 7.0  # for a shard in work when the run is told to stop
+LEAVE_SECONDS = 5.0  # for a shard in work when the run is told to stop
 PACE = 1000.0  # characters a second that any machine reaches, before a shard has shown more
 LONG = 50_000  # characters a document has `document_seconds` for; a longer one has more in proportion
 
@@ -53,7 +53,7 @@ class Slot:
 class Attempts:
     """What went wrong with shards before: in the store, so that a later run knows it too."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.failures: dict[str, int] = defaultdict(int)
         self.blameless: dict[str, int] = defaultdict(int)  # of this run, with no document to blame
@@ -91,7 +91,7 @@ class Attempts:
 class Pool:
     """Worker processes that label shards; with `workers` 0, this process does."""
 
-    def __init__(self, job: Job, store: LocalStore, workers: int, document_seconds: float) -> None:
+    def __init__(self, job: Job, store: Store, workers: int, document_seconds: float) -> None:
         self.job, self.workers, self.document_seconds = job, workers, document_seconds
         self.attempts = Attempts(store)
         self.own: Worker | None = None
@@ -167,6 +167,8 @@ class Pool:
             raise message
         if message == READY:
             slot.ready = True
+        elif message is None:
+            slot.ordinal, slot.deadline = None, float("inf")  # what is slow now is the disk, and no document's fault
         elif isinstance(message, tuple):
             log.log(message[0], "%s", message[1])
         elif isinstance(message, int) and slot.work:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clinnlp.core.run import MANIFEST
 from clinnlp.errors import ChangedError, IntegrityError
 from clinnlp.labeling.plan import Plan
 from clinnlp.labeling.store import Store
@@ -67,3 +68,11 @@ def last_record(store: Store) -> RunRecord | None:
         last = RunRecord.parse(data, store.place)
         generation += 1
     return last
+
+
+def is_done(store: Store) -> bool:
+    """Whether the run has its closing account: the manifest, written last, says so."""
+    try:
+        return bool(json.loads(store.get(MANIFEST) or b"{}").get("status") == "done")
+    except ValueError:
+        return False

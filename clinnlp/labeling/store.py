@@ -6,13 +6,17 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from clinnlp.errors import StorageError
+from clinnlp.labeling.lock import claim, only_run, signed
+
+LOCK, WRITERS = "lock", "writers"
 
 
 class Store(Protocol):
@@ -20,6 +24,11 @@ class Store(Protocol):
 
     place: str
     """The store in words, for messages."""
+    token: str
+    """Whose files are whose: in the name of every file that this process makes."""
+
+    def make(self) -> None:
+        """Make the place where the files are to be. Raises StorageError."""
 
     def put(self, name: str, data: bytes) -> None:
         """Store a file whole; what had the name is replaced. Raises StorageError."""
@@ -38,6 +47,33 @@ class Store(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is no fault."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the only process of the run, as far as the store can tell. Raises InUseError."""
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Be one of several processes of the run. Raises ConfigError if the store cannot tell which was first."""
+
+    def signed(self) -> AbstractContextManager[None]:
+        """Say that files with this token in their names are being written."""
+
+    def claim(self, name: str) -> bool:
+        """Say that this process will do some work; returns False if another has said so, which may have died since."""
+
+    def release(self, name: str) -> None:
+        """Withdraw a claim."""
+
+    def reopened(self) -> "Store":
+        """The same store for another writer, with a token of its own."""
+
+
+def open_store(place: str | Path) -> Store:
+    """A folder, or the object store that a URL names."""
+    if re.match(r"[a-z][a-z0-9+]+://", str(place)):
+        from clinnlp.labeling.object_store import ObjectStore
+
+        return ObjectStore(str(place))
+    return LocalStore(Path(place))
 
 
 class LocalStore:
@@ -102,6 +138,33 @@ class LocalStore:
         """Unlink a file."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.root / name)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the lock of the folder."""
+        return only_run(self.root / LOCK)
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Nothing: a link tells which of any number of processes was first."""
+        return contextlib.nullcontext()
+
+    def signed(self) -> AbstractContextManager[None]:
+        """Hold a lock on a file with the token as its name."""
+        return signed(self.root / WRITERS, self.token)
+
+    def claim(self, name: str) -> bool:
+        """Make a file of that name."""
+        return claim(self.root / "claims", name)
+
+    def release(self, name: str) -> None:
+        """Remove that file."""
+        (self.root / "claims" / name).unlink(missing_ok=True)
+
+    def reopened(self) -> "LocalStore":
+        """The same folder."""
+        return LocalStore(self.root)
+
+    def __reduce__(self) -> tuple[type["LocalStore"], tuple[Path]]:
+        return LocalStore, (self.root,)
 
     @contextmanager
     def _aside(self, name: str, data: bytes) -> Iterator[tuple[str, str]]:

@@ -5,15 +5,13 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from clinnlp.core.run import is_done
 from clinnlp.errors import ClinnlpError, ConfigError
 from clinnlp.labeling.commits import NAME, Commit, Ledger, damaged
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.lock import is_written
 from clinnlp.labeling.plan import Shard, read_plan
-from clinnlp.labeling.record import RunRecord, last_record
-from clinnlp.labeling.store import LocalStore
-from clinnlp.labeling.worker import WRITERS
+from clinnlp.labeling.record import RunRecord, is_done, last_record
+from clinnlp.labeling.store import WRITERS, LocalStore, Store
 
 DATA = re.compile(r"\d{6,}-([0-9a-f]{8})[0-9a-f]{4,}\.(?:parquet|jsonl)")
 ASIDE = re.compile(r"\..+\.([0-9a-f]{8})")
@@ -31,12 +29,12 @@ class Proof:
     faults: list[str] = field(default_factory=list)
 
 
-def verify(store: LocalStore) -> Proof:
+def verify(store: Store) -> Proof:
     """Hash all that is committed and reconcile the account. Raises ConfigError if there is no run."""
     record = last_record(store)
     if record is None:
         raise ConfigError("no labels here", where=store.place, next="give the --out folder of `clinnlp label`")
-    proof = Proof(record.plan.shards, done=is_done(store.root))
+    proof = Proof(record.plan.shards, done=is_done(store))
     proof.faults += _broken_chain(store, record)
     ledger = Ledger.read(store)
     proof.faults += [f"{name} is torn" for name in ledger.torn]
@@ -50,7 +48,7 @@ def verify(store: LocalStore) -> Proof:
     return proof
 
 
-def _prove(store: LocalStore, shard: Shard, commit: Commit | None, proof: Proof) -> None:
+def _prove(store: Store, shard: Shard, commit: Commit | None, proof: Proof) -> None:
     if commit is None or commit.input_sha256 != shard.sha256:
         if proof.done:
             proof.faults.append(f"shard {shard.number} is not committed")
@@ -68,7 +66,7 @@ def _prove(store: LocalStore, shard: Shard, commit: Commit | None, proof: Proof)
     proof.counts.add(commit.counts)
 
 
-def _close(store: LocalStore, record: RunRecord, proof: Proof) -> None:
+def _close(store: Store, record: RunRecord, proof: Proof) -> None:
     """The account of a finished run: the sum of its commits, all records of its plan, and what counts.json says."""
     try:
         proof.counts.check(record.plan.records, "the run")
@@ -79,7 +77,7 @@ def _close(store: LocalStore, record: RunRecord, proof: Proof) -> None:
         proof.faults.append("counts.json is not the sum of the commits")
 
 
-def _broken_chain(store: LocalStore, record: RunRecord) -> list[str]:
+def _broken_chain(store: Store, record: RunRecord) -> list[str]:
     """Run records that are not the ones that later ones were made from."""
     faults, before = [], None
     for generation in range(1, record.generation + 1):

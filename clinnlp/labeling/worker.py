@@ -14,20 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from clinnlp.core.document import Document
 from clinnlp.errors import ClinnlpError, IntegrityError, StorageError
 from clinnlp.labeling.commits import Commit, commit_shard, files_of
-from clinnlp.labeling.lock import signed
 from clinnlp.labeling.model import Model
 from clinnlp.labeling.output import Aside, quarantine_lines, tables
 from clinnlp.labeling.plan import Record, Shard
 from clinnlp.labeling.shard import Labeler, count, placed, sort_out, status_of
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import Store
 
 READY = "ready"
-WRITERS = "writers"
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Job:
     """What all shards of a run share: the model, where the labels go, and the settings of a worker."""
 
     model: Model
-    out: Path
+    store: Store
     fingerprint: str
     batch_tokens: int = 4096
     max_characters: int = 5_000_000
@@ -63,19 +60,22 @@ class Worker:
     """A loaded model that turns work into commits."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self.store = job, LocalStore(job.out)
+        self.job, self.store = job, job.store.reopened()
         self.key = self.store.get("key") or b""
         self.attempts = itertools.count()
         self.held = contextlib.ExitStack()
-        self.held.enter_context(signed(job.out / WRITERS, self.store.token))
+        self.held.enter_context(self.store.signed())
         self.labeler = Labeler(job.model.load(), job.batch_tokens)
 
     def close(self) -> None:
         """Withdraw the mark that says that files are being written."""
         self.held.close()
 
-    def do(self, work: Work, starts: Callable[[int], None] = lambda ordinal: None) -> Commit:
-        """Label, write and commit a shard; `starts` is told the number of each document that is shown alone."""
+    def do(self, work: Work, starts: Callable[[int | None], None] = lambda ordinal: None) -> Commit:
+        """Label, write and commit a shard.
+
+        `starts` is told the number of each document that is shown alone, and None when the model has done its work.
+        """
         first, self.labeler.lowest = work.shard.first, self.labeler.batch_tokens
         outcomes = sort_out(work.records, first, self.job.max_characters, work.condemned)
         places = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Document)]
@@ -84,6 +84,7 @@ class Worker:
             said = self.labeler.label_one_by_one(documents, lambda number: starts(first + places[number]))
         else:
             said = self.labeler.label(documents)
+        starts(None)
         for place, document, outcome in zip(places, documents, said, strict=True):
             outcomes[place] = placed(outcome, first + place, document) if isinstance(outcome, Aside) else outcome
         return self._commit(work, outcomes)
@@ -134,7 +135,8 @@ def serve(pipe: Connection, job: Job) -> None:
         except (EOFError, BrokenPipeError):
             worker.close()
         except OSError as error:
-            pipe.send(StorageError(f"cannot read or write: {error.strerror}", where=str(job.out), next="mend the disk"))
+            told = f"cannot read or write: {error.strerror or type(error).__name__}"
+            pipe.send(StorageError(told, where=job.store.place, next="mend the disk"))
         except Exception as error:
             pipe.send(
                 IntegrityError(f"a worker failed ({type(error).__name__})", next="report this: a fault of clinnlp")

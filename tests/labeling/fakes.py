@@ -58,7 +58,7 @@ def notes(count: int, first: int = 0, text: str = "fever") -> list[Record]:
 
 
 def label(
-    out: Path, source: Source | Sequence[Record], model: Fake | None = None, options: Options | None = None
+    out: Path | str, source: Source | Sequence[Record], model: Fake | None = None, options: Options | None = None
 ) -> Counts:
     """A run in this process, or with workers if the options say so."""
     model = model or Fake()

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,12 +17,13 @@ from clinnlp.labeling.options import Options
 from clinnlp.labeling.output import read_labels
 from clinnlp.labeling.plan import Record
 from clinnlp.labeling.record import last_record
-from clinnlp.labeling.store import LocalStore
+from clinnlp.labeling.store import LocalStore, open_store
 from clinnlp.labeling.verify import remove_leftovers, verify
 from tests.labeling.disk import CHANGES, Disk, Killed, using
 from tests.labeling.fakes import Fake, label, notes
 
 KEY = bytes(32)
+Place = TypeVar("Place", Path, str)
 
 
 def records() -> list[Record]:
@@ -29,15 +31,15 @@ def records() -> list[Record]:
     return [*notes(4), Quarantined("x line 5", "torn"), *notes(1, 5, "RAISE"), *notes(2, 6)]
 
 
-def prepared(out: Path) -> Path:
+def prepared(out: Place) -> Place:
     """A folder with a known key, so that the references to documents are the same in all of them."""
-    LocalStore(out).put("key", KEY)
+    open_store(out).put("key", KEY)
     return out
 
 
-def committed(out: Path) -> dict[tuple[int, str], bytes]:
+def committed(out: Path | str) -> dict[tuple[int, str], bytes]:
     """What the commits of a run name, by shard and kind."""
-    store = LocalStore(out)
+    store = open_store(out)
     held = {shard: held.commit for shard, held in Ledger.read(store).held.items() if held.commit}
     return {(shard, kind): store.get(f.name) or b"" for shard, c in held.items() for kind, f in c.files.items()}
 
