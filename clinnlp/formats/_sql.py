@@ -11,6 +11,7 @@ from clinnlp.errors import ConfigError, StorageError
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+_]*://")
 SECONDS = 60  # to wait for a locked SQLite file
 INSTALL = "pip install 'clinnlp[db]', or 'clinnlp[db,postgres]' for postgresql+psycopg://"
+MISSING = "name the table and its schema; docs/omop.md tells how missing tables are made"
 DUCKDB = "its driver duckdb-engine 0.17 cannot read the columns of a table under SQLAlchemy 2.1"
 
 
@@ -72,7 +73,8 @@ def _engine(text: str, write: bool, create: bool) -> Any:
         if not create and not Path(file).is_file():
             raise ConfigError("no such file", where=where, next="check the path; sqlite:////a/b is the absolute one")
     try:
-        options = {"connect_args": {"timeout": SECONDS}} if backend == "sqlite" else {}
+        # a labeling run reads for a night with long pauses: a connection that the server closed is opened again
+        options = {"connect_args": {"timeout": SECONDS}} if backend == "sqlite" else {"pool_pre_ping": True}
         engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)
     except (sqlalchemy.exc.ArgumentError, ImportError):
         raise ConfigError(f"no driver for {url.drivername}", where=where, next=INSTALL) from None

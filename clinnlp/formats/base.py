@@ -44,6 +44,7 @@ class Format:
     defines `suffixes`, `read_file` and `write`. Read bytes and decode per record, so that no line end changes;
     yield `Quarantined` for a record that cannot be read and go on with the next one. Where the file gives
     no id, make one of type `Ordinal` or `Stem`: it is made unique over all files that are read together.
+    A format whose PATH may be no file (the URL of a database) also defines `open`.
     """
 
     kind: ClassVar[str] = "formats"
