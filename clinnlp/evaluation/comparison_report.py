@@ -50,7 +50,7 @@ def comparison_text(comparisons: Sequence[Comparison], costs: Costs, seeds: Mapp
     """
     head = comparisons[0]
     several = len(head.arms) < len(head.runs)
-    known = [name for name in COSTS if any(cost.get(name) is not None for cost in costs.values())]
+    known = known_costs(costs)
     arm_of = {run: arm.name for arm in head.arms for run in arm.scores}
     first = ["run", *(["arm"] if several else []), "seed", *_heads(comparisons, spread=False), *known]
     rows = []
@@ -58,14 +58,14 @@ def comparison_text(comparisons: Sequence[Comparison], costs: Costs, seeds: Mapp
         seed = "-" if seeds.get(run.name) is None else str(seeds[run.name])
         told = [printable(run.name), *([printable(arm_of[run.name])] if several else []), seed]
         scores = [c.runs[number] for c in comparisons]
-        rows.append([*told, *_cells(scores, spread=False), *_spent([run.name], costs, known)])
+        rows.append([*told, *_cells(scores, spread=False), *spent([run.name], costs, known)])
     parts = [_table(first, rows, 2 if several else 1)]
     if several:
         rows = []
         for number, arm in enumerate(head.arms):
             scores = [c.arms[number] for c in comparisons]
             told = [printable(arm.name), str(len(arm.scores))]
-            rows.append([*told, *_cells(scores, spread=True), *_spent([*arm.scores], costs, known)])
+            rows.append([*told, *_cells(scores, spread=True), *spent([*arm.scores], costs, known)])
         parts.append(_table(["arm", "runs", *_heads(comparisons, spread=True), *known], rows, 1))
     for comparison in comparisons:
         if comparison.contrasts:
@@ -138,7 +138,12 @@ def _cells(arms: Sequence[Arm], spread: bool) -> list[str]:
     return cells
 
 
-def _spent(runs: Sequence[str], costs: Costs, names: Sequence[str]) -> list[str]:
+def known_costs(costs: Costs) -> list[str]:
+    """The costs that are known of a run at least."""
+    return [name for name in COSTS if any(cost.get(name) is not None for cost in costs.values())]
+
+
+def spent(runs: Sequence[str], costs: Costs, names: Sequence[str]) -> list[str]:
     """The mean cost of runs, of those where it is known."""
     cells = []
     for name in names:

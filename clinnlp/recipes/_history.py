@@ -24,10 +24,10 @@ def base_names(base: str) -> Iterator[str]:
             return
         path = Path(current)
         yield current if not path.is_dir() else path.resolve().name
-        config = _read(path / "config.json")
+        config = read_object(path / "config.json")
         if name := config.get("_name_or_path"):
             yield str(name)
-        settings = _read(path.parent / MANIFEST).get("settings", {}) if path.is_dir() else {}
+        settings = read_object(path.parent / MANIFEST).get("settings", {}) if path.is_dir() else {}
         current = settings.get("base")
 
 
@@ -41,7 +41,7 @@ def base_notices(base: str, gold: Sequence[Document]) -> list[str]:
 
 def opening_notices(model: Path, sha256: str) -> list[str]:
     """How often these notes were scored before with the model of a run: the run itself, and later evaluations."""
-    made = _read(model.parent / MANIFEST)
+    made = read_object(model.parent / MANIFEST)
     verbs = [str(made["verb"])] if made.get("data_sha256", {}).get("test") == sha256 else []
     path = model.parent / OPENED
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -67,7 +67,7 @@ def record_opening(model: Path, run: Run, sha256: str) -> None:
         log.warning("cannot note beside the model that these notes were scored: %s", error.strerror)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The values of a JSON file; nothing where there is none."""
     try:
         values = json.loads(path.read_bytes())

@@ -271,8 +271,9 @@ def _short(run: StoredRun) -> str:
     settings = run.trained.get("settings")
     if not settings:
         return run.name
-    base = Path(settings["base"])
-    return f"{settings['strategy']['name']} {base.parent.name if base.name == 'model' else base.name}"
+    base = Path(settings["base"] or settings["like"])
+    start = base.parent.name if base.name == "model" else base.name
+    return f"{settings['strategy']['name']} {start if settings['base'] else f'from scratch, as {start}'}"
 
 
 def _told_apart(key: str, short: dict[str, str], members: dict[str, list[StoredRun]]) -> str:

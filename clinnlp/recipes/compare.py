@@ -8,14 +8,19 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clinnlp.core.document import Document
-from clinnlp.core.run import write_json
+from clinnlp.core.report import Report
+from clinnlp.core.run import Run, write_json
 from clinnlp.errors import ConfigError, DataError, IntegrityError
+from clinnlp.recipes._budget import budget_of, budget_verdict
 from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._output import start_run
+from clinnlp.recipes._over_data_sets import are_comparisons, compare_over_data_sets
 from clinnlp.recipes._runs import StoredRun, answers_of, gold_of, named_arms, predictions_of, read_runs, same_gold
+from clinnlp.recipes._scores import provenance
 
 if TYPE_CHECKING:
     from clinnlp.evaluation.comparison import Contrast, Measure, RunCounts
+    from clinnlp.evaluation.panels import Panel
 
 log = logging.getLogger("clinnlp")
 
@@ -24,12 +29,15 @@ TITLES = {"entity": "Entities, strict", "notes": "Notes"}
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare finished runs on the same documents: differences with intervals and p-values, and costs."""
+    """Compare finished runs on the same documents: differences with intervals and p-values, and costs.
+
+    Given six or more runs of compare, one for each data set, the arms are compared over data sets (Wilcoxon).
+    """
 
     positionals: ClassVar[tuple[str, ...]] = ("runs...",)
 
     runs: tuple[Path, ...]
-    """Folders of two or more finetune, evaluate or crossvalidate runs."""
+    """Folders of two or more finetune, evaluate or crossvalidate runs; or of six or more compare runs."""
     out: Path
     """New folder for the comparison."""
     arms: tuple[str, ...] | str = ()
@@ -70,6 +78,8 @@ def run(settings: Compare) -> int:
     """Do the comparison; returns the exit status."""
     # 1. the runs, what they predicted, and the gold that they share
     run = start_run("compare", settings, settings.out, settings.seed)
+    if are_comparisons(settings.runs):
+        return compare_over_data_sets(run, settings.runs)
     stored = read_runs(settings.runs)
     parts = _same_parts(stored)
     labels = {part: _same_labels(stored, part, settings.label_sets) for part in parts}
@@ -80,6 +90,7 @@ def run(settings: Compare) -> int:
 
     # 2. scores, intervals and tests
     from clinnlp.evaluation.comparison import Drawing, compare_runs
+    from clinnlp.evaluation.comparison_page import comparison_panels
     from clinnlp.evaluation.comparison_report import comparison_text, comparison_values
     from clinnlp.evaluation.pairing import count_data
     from clinnlp.evaluation.resample import units_of
@@ -87,7 +98,8 @@ def run(settings: Compare) -> int:
     how, units = Drawing(settings.seed, settings.resamples, settings.rounds, settings.interval), units_of(gold)
     values: dict[str, Any] = {"format_version": 1, "data": asdict(count_data(gold))}
     values["runs"] = {one.name: one.described(arm) for one, arm in zip(stored, arms, strict=True)}
-    texts = []
+    texts: list[str] = []
+    panels: list[Panel] = []
     for part in parts:
         counted = [
             _counted(one, arm, part, labels[part], (gold, answers))
@@ -100,14 +112,44 @@ def run(settings: Compare) -> int:
         title = f"{TITLES[part]}: {len(gold):,} documents, the same in all {len(stored)} runs\n{_warning(stored)}\n"
         text = comparison_text(made, {one.name: one.costs for one in stored}, {one.name: one.seed for one in stored})
         texts.append(title + text + "".join(f"{sentence}.\n" for _, sentence in folds))
+        panels += comparison_panels(TITLES[part], made, {one.name: one.costs for one in stored}, [s for _, s in folds])
 
-    # 3. report
-    write_json(run.folder / "metrics.json", values)
-    (run.folder / "report.txt").write_text("\n".join(texts), encoding="utf-8")
+    # 3. report, with what each arm was given
+    _write(run, (stored, arms), gold, (values, texts, panels))
     run.finish({"runs": len(stored), "arms": len(set(arms)), "documents": len(gold)})
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
-    log.info("report: %s", run.folder / "report.txt")
+    log.info("report: %s", run.folder / "report.html")
     return 0
+
+
+def _write(
+    run: Run,
+    compared: tuple[Sequence[StoredRun], Sequence[str]],
+    gold: Sequence[Document],
+    found: "tuple[dict[str, Any], list[str], list[Panel]]",
+) -> None:
+    """Write metrics.json, report.txt and report.html from what was found, with the budgets of the runs by arm."""
+    from clinnlp.evaluation.comparison_page import budget_panel
+    from clinnlp.evaluation.page import Surroundings, html_report
+    from clinnlp.evaluation.pairing import count_data
+    from clinnlp.evaluation.rendering import printable
+
+    (stored, arms), (values, texts, panels) = compared, found
+    budgets = {arm: [budget_of(one) for one, own in zip(stored, arms, strict=True) if own == arm] for arm in arms}
+    same, verdict = budget_verdict(budgets)
+    values["budget"] = {"same": same, "arms": budgets}
+    known, settings = provenance(run)
+    notices = [line for line in (_warning(stored).strip(), verdict if same is False else "") if line]
+    facts = {"runs": ", ".join(one.name for one in stored), **known}
+    page = html_report(
+        Report(data=count_data(gold)),
+        "clinnlp compare",
+        Surroundings(facts, settings, notices=notices),
+        [*panels, budget_panel(budgets, verdict)],
+    )
+    write_json(run.folder / "metrics.json", values)
+    (run.folder / "report.txt").write_text("\n".join([*texts, f"{printable(verdict)}.\n"]), encoding="utf-8")
+    (run.folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def _warning(stored: Sequence[StoredRun]) -> str:

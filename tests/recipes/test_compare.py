@@ -42,10 +42,10 @@ def scored(folder: Path, gold: Path, said: Notes, *words: object) -> Path:
     return folder
 
 
-def trained(folder: Path, like: Path, facts: dict[str, Any], verb: str = "finetune", **raw: Any) -> Path:
+def trained(folder: Path, scores: Path, facts: dict[str, Any], verb: str = "finetune", **raw: Any) -> Path:
     """The run folder that training would have left with the predictions and scores of an evaluate run."""
-    shutil.copytree(like, folder)
-    source = like.parent / f"{like.name}.jsonl"
+    shutil.copytree(scores, folder)
+    source = scores.parent / f"{scores.name}.jsonl"
     shutil.copy(source, folder / "predictions.jsonl")
     kind = {"finetune": Finetune, "crossvalidate": CrossValidate}[verb]
     settings = config.build(kind, {"base": "bases/tiny", "out": str(folder), **raw})
