@@ -44,6 +44,8 @@ def to_row(span: Span, text: str, counts: Counter[str]) -> dict[str, Any]:
         **columns,
         "snippet": snippet(text, span.start, span.end),
         "offset": str(span.start),
+        "offset_start": span.start,
+        "offset_end": span.end,
         "lexical_variant": words[:VARIANT],
         "term_modifiers": modifiers,
     }

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from clinnlp.formats.omop import Omop
 
 WRITE_DOCUMENTS, WRITE_SPANS, WRITE_CHARACTERS = 1000, 20_000, 2**24
+COLUMNS = (
+    "note_nlp_id", "note_id", "section_concept_id", "snippet", "offset", "offset_start", "offset_end",
+    "lexical_variant", "note_nlp_concept_id", "note_nlp_source_concept_id", "nlp_system", "nlp_date", "nlp_datetime",
+    "term_exists", "term_temporal", "term_modifiers",
+)  # fmt: skip
 COUNTED = (
     "documents", "spans", "notes_not_in_database", "notes_added", "lexical_variants_shortened",
     "term_modifiers_shortened", "nuls_replaced", "labels_not_representable", "meta_not_representable",
@@ -43,8 +48,13 @@ class Writer:
         if nlp is None:
             nlp = _sql.find_table(self.engine, options.nlp_table, options.nlp_schema or options.schema, (), where)
         _sql.require(nlp, ("nlp_system", "nlp_date", "term_modifiers"), where)
-        self.nlp, self.seen = nlp, Seen()
-        self.numbers = count(1)
+        self.nlp, self.seen, self.numbers = nlp, Seen(), count(1)
+        self.said = {
+            "nlp_system": options.system,
+            "nlp_date": self._moment(self.now.date()),
+            "nlp_datetime": self._moment(self.now),
+        }
+        self.columns = [name for name in COLUMNS if name in nlp.c]
         for batch in _batches(documents):
             self._store(batch)
         return dict(self.counts)
@@ -68,11 +78,8 @@ class Writer:
         self.counts["labels_not_representable"] += sum(len(document.labels) for document in by_id.values())
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
-        start = int(row["offset"])
-        end = int(_note_nlp.parse_modifiers(row["term_modifiers"])["end"])
-        row |= {"offset_start": start, "offset_end": end, "nlp_system": self.options.system}
-        row |= {"nlp_date": self._moment(self.now.date()), "nlp_datetime": self._moment(self.now)}
-        return {key: self._clean(value) for key, value in row.items() if key in self.nlp.c}
+        whole = row | self.said
+        return {key: self._clean(whole[key]) for key in self.columns}
 
     def _moment(self, value: datetime.date) -> Any:
         """A date as the database takes it: SQLite has no type for it, and its driver's own adapter is deprecated."""
