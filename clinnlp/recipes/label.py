@@ -40,8 +40,8 @@ class Label(Options):
     """Model folder of a finetune run."""
     notes: str
     """The notes: a file, a folder or a quoted glob."""
-    out: Path
-    """Folder for the labels: a new one, or that of the same run, which is gone on with."""
+    out: str
+    """Folder, or URL of an object store, for the labels: new, or that of the same run, which is gone on with."""
     format: Format = field(default_factory=Jsonl, metadata={"flat": True})
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
     base: str | None = None
@@ -129,7 +129,7 @@ def _tell_forecast(told: Forecast, price_per_hour: float | None) -> None:
         log.info("a million notes like these: about %.2f at %.2f an hour", told.cost(price_per_hour), price_per_hour)
 
 
-def _tell(counts: Counts, speed: float, out: Path) -> None:
+def _tell(counts: Counts, speed: float, out: str) -> None:
     log.info(
         "%d notes = %d labeled (%d of them empty) + %d set aside + %d excluded; %d spans; %.1f notes/s",
         counts.input, counts.labeled, counts.empty, counts.quarantined, counts.excluded, counts.spans, speed,
@@ -137,5 +137,5 @@ def _tell(counts: Counts, speed: float, out: Path) -> None:
     for name, count in counts.by_label.most_common(30):
         log.info("  %-24s %d", name, count)
     for reason, count in counts.reasons.most_common(10):
-        log.warning("set aside: %d x %s (see %s)", count, reason, out / "quarantine")
+        log.warning("set aside: %d x %s (see %s)", count, reason, f"{out}/quarantine")
     log.info("labels: %s", out)

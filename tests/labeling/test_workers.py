@@ -213,7 +213,8 @@ def test_a_signal_before_the_first_shard(tmp_path: Path) -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         told = process.communicate()[1]
-    assert process.returncode == 143 and "Kept: 0 of 2 shards." in told
+    assert process.returncode == 143
+    assert "Kept: 0 of 2 shards." in told or "Kept: no note was labeled yet." in told
 
 
 def joined(out: Path, count: int, processes: int, *words: object) -> "Sequence[subprocess.Popen[str]]":

@@ -232,6 +232,16 @@ def test_verify_of_a_run_in_work_removes_only_what_the_dead_left(
     assert len(clinnlp.read_labels(done).documents) == 10
 
 
+def test_an_object_store_holds_a_run_like_a_folder(done: Path, model: Path, corpus: Path, said: Said) -> None:
+    url = "memory://bucket/run"
+    assert command("label", "--model", model, "--notes", corpus / "test.jsonl", "--out", url, "--workers", 0) == 0
+    assert command("verify", url) == 0
+    assert clinnlp.read_labels(url).spans.equals(clinnlp.read_labels(done).spans)
+    assert command("label", "--model", model, "--notes", corpus / "test.jsonl", "--out", url, "--workers", 0) == 0
+    assert said() == f"nothing to do: all 1 shards of {url} are labeled"
+    assert command("verify", url, "--gc", "true") == 2
+
+
 def test_verify_where_there_is_no_run(tmp_path: Path, said: Said) -> None:
     assert command("verify", tmp_path) == 2
     assert f"{tmp_path}: no labels here." in said()
