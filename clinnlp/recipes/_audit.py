@@ -1,24 +1,58 @@
 """The report of an audit: what was found, the worst first, then every count."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clinnlp.evaluation.rendering import printable
 from clinnlp.recipes._leaks import sentence
 from clinnlp.text.identified import CREDENTIALED
 from clinnlp.text.leaks import Leak
 
+if TYPE_CHECKING:
+    from clinnlp.evaluation.panels import Panel
+
 Found = Mapping[str, Any]
+Block = str | Sequence[Sequence[str]]
+"""A line of text ("" before a title), or a table with its heads."""
 SHOWN = 30  # rows of a table of labels
 
 
 def audit_report(found: Found) -> str:
     """The text of report.txt; no note text, no document ids."""
-    findings = [*_leaks(found), *_warnings(found)]
-    head = [f"- {line}" for line in findings] or ["- nothing of what the audit looks for"]
-    sections = (_notes, _duplicates, _pretraining, _identified, _windows, _noise, _label_table)
-    body = [line for section in sections for line in section(found)]
-    return "\n".join(["Found:", *head, *body]) + "\n"
+    lines = ["Found:", *(f"- {line}" for line in findings(found))]
+    before: Block = ""
+    for block in _blocks(found):
+        if isinstance(block, str):
+            lines.append(block)
+        else:
+            lines += [*([] if isinstance(before, str) else [""]), *_table(block)]
+        before = block
+    return "\n".join(lines) + "\n"
+
+
+def audit_panels(found: Found) -> "list[Panel]":
+    """The same as panels of the page: a panel for each title, its tables and sentences."""
+    from clinnlp.evaluation.panels import Panel, Table
+
+    panels = [Panel("Found", tuple(findings(found)))]
+    blocks = list(_blocks(found))
+    starts = [number for number, block in enumerate(blocks) if block == ""]
+    for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
+        title, *rest = blocks[start + 1 : end]
+        facts = tuple(block.rstrip(".") for block in rest if isinstance(block, str))
+        rows = [[tuple(row) for row in block] for block in rest if not isinstance(block, str)]
+        panels.append(Panel(str(title), facts, tuple(Table(heads, tuple(some)) for heads, *some in rows)))
+    return panels
+
+
+def findings(found: Found) -> list[str]:
+    """What was found, the worst first."""
+    return [*_leaks(found), *_warnings(found)] or ["nothing of what the audit looks for"]
+
+
+def _blocks(found: Found) -> Iterator[Block]:
+    for section in (_notes, _duplicates, _pretraining, _identified, _windows, _noise, _label_table):
+        yield from section(found)
 
 
 def _leaks(found: Found) -> Iterator[str]:
@@ -34,6 +68,7 @@ def _warnings(found: Found) -> Iterator[str]:
         first, second = pair.split("/")
         if count := row[f"notes of {second}"]:
             yield f"notes of {second} with a near-duplicate in {first}: {count:,}"
+    yield from _text_warnings(found)
     for what, row in found["conflicts"].items():
         if row["texts"]:
             notes = _count(row["notes"], "note")
@@ -51,6 +86,20 @@ def _warnings(found: Found) -> Iterator[str]:
             f"(AUROC {giveaway['auroc']:.3f}; {_count(giveaway['words'], 'such word')})"
         )
     yield from _data_warnings(found)
+
+
+def _text_warnings(found: Found) -> Iterator[str]:
+    for name, row in (found["times"] or {}).items():
+        if row["late"]:
+            yield f"notes of {name} written after the time of prediction: {row['late']:,} of {row['notes']:,}"
+        if row["unknown"]:
+            yield f"notes of {name} without two times that can be compared: {row['unknown']:,} of {row['notes']:,}"
+    for name, row in found["wording"].items():
+        if row["foreign"]:
+            yield (
+                f"notes of {name} that share few words with train (another language, or another kind of text): "
+                f"{row['foreign']:,} of {row['notes']:,}"
+            )
 
 
 def _data_warnings(found: Found) -> Iterator[str]:
@@ -84,7 +133,7 @@ def _data_warnings(found: Found) -> Iterator[str]:
         yield f"{_count(found['quarantined'], 'record')} that cannot be read: see quarantine.jsonl"
 
 
-def _notes(found: Found) -> Iterator[str]:
+def _notes(found: Found) -> Iterator[Block]:
     rows = [("", *found["splits"])]
     for key in ("notes", "groups", "empty", "spans", "notes without spans", "notes without labels"):
         rows.append((key, *("-" if (n := row[key]) is None else f"{n:,}" for row in found["splits"].values())))
@@ -93,10 +142,10 @@ def _notes(found: Found) -> Iterator[str]:
     for key in ("discontinuous", "repeated", "several labels", "nested pairs", "crossing pairs"):
         if any(row["structure"][key] for row in found["splits"].values()):
             rows.append((f"spans: {key}", *(f"{row['structure'][key]:,}" for row in found["splits"].values())))
-    yield from ("", "Notes", *_table(rows))
+    yield from ("", "Notes", rows)
 
 
-def _duplicates(found: Found) -> Iterator[str]:
+def _duplicates(found: Found) -> Iterator[Block]:
     exact, plain, near = (found["duplicates"][key] for key in ("verbatim", "normalised", "near"))
     rows: list[Sequence[str]] = [
         ("", "notes with text", "distinct texts", "repeated", "up to case and blanks", "with a near-duplicate")
@@ -104,7 +153,7 @@ def _duplicates(found: Found) -> Iterator[str]:
     for name, row in exact["within"].items():
         counts = (row["notes"], row["distinct"], row["repeated"], plain["within"][name]["repeated"])
         rows.append((f"within {name}", *(f"{n:,}" for n in (*counts, near["within"][name]["notes"]))))
-    yield from ("", "Repeated texts", *_table(rows))
+    yield from ("", "Repeated texts", rows)
     if not exact["across"]:
         return
     rows = [("splits", "equal texts", "up to case and blanks", "notes of the second", "with a near-duplicate")]
@@ -113,14 +162,14 @@ def _duplicates(found: Found) -> Iterator[str]:
         notes = plain["across"][pair]
         shown = (row["texts"], notes["texts"], notes[f"notes of {second}"], near["across"][pair][f"notes of {second}"])
         rows.append((pair.replace("/", " and "), *(f"{n:,}" for n in shown)))
-    yield from ("", *_table(rows))
+    yield rows
     yield (
         "Near-duplicates: Jaccard similarity of 5-word shingles of 0.8 or more, or a chain of such texts; "
         "exact copies are not among them."
     )
 
 
-def _pretraining(found: Found) -> Iterator[str]:
+def _pretraining(found: Found) -> Iterator[Block]:
     if found["pretraining"] is None:
         return
     rows: list[Sequence[str]] = [
@@ -132,20 +181,20 @@ def _pretraining(found: Found) -> Iterator[str]:
     yield from (
         "",
         f"What the {found['pretraining']['notes']:,} notes of the pretraining corpus hold of",
-        *_table(rows),
+        rows,
     )
 
 
-def _identified(found: Found) -> Iterator[str]:
+def _identified(found: Found) -> Iterator[Block]:
     kinds = sorted({kind for row in found["identified"].values() for kind in row})
     rows = [("", *found["identified"])]
     for kind in kinds:
         rows.append((kind, *(_found(row.get(kind)) for row in found["identified"].values())))
     yield from ("", "Text that looks identified or credentialed: matches (notes)")
-    yield from _table(rows) if kinds else ("none of the patterns matched; names and addresses are not looked for",)
+    yield rows if kinds else ("none of the patterns matched; names and addresses are not looked for",)
 
 
-def _windows(found: Found) -> Iterator[str]:
+def _windows(found: Found) -> Iterator[Block]:
     if found["windows"] is None:
         return
     rows = [("", *found["windows"])]
@@ -156,10 +205,10 @@ def _windows(found: Found) -> Iterator[str]:
         rows.append((f"tokens per note, {key}", *(_whole(row["tokens per note"][key]) for row in values)))
     rows.append(("tokens per unit", *(_share(row["fertility"], "{:.2f}") for row in values)))
     rows.append(("unknown tokens", *(_share(row["unknown rate"], "{:.3%}") for row in values)))
-    yield from ("", f"Tokens against one window of {values[0]['window']}", *_table(rows))
+    yield from ("", f"Tokens against one window of {values[0]['window']}", rows)
 
 
-def _noise(found: Found) -> Iterator[str]:
+def _noise(found: Found) -> Iterator[Block]:
     noise = found["noise"]
     for what in ("spans", "labels"):
         if what not in noise:
@@ -176,10 +225,10 @@ def _noise(found: Found) -> Iterator[str]:
         )
         shown = [(_label(kind["given"]), _label(kind["predicted"]), f"{kind['count']:,}") for kind in row["kinds"]]
         if shown:
-            yield from _table([("given", "model", "count"), *shown[:SHOWN]])
+            yield [("given", "model", "count"), *shown[:SHOWN]]
 
 
-def _label_table(found: Found) -> Iterator[str]:
+def _label_table(found: Found) -> Iterator[Block]:
     for key, what in (("span labels", "Spans"), ("labels", "Notes")):
         totals: dict[str, int] = {}
         for row in found["splits"].values():
@@ -191,7 +240,7 @@ def _label_table(found: Found) -> Iterator[str]:
         rows = [("", *found["splits"])]
         for label in ordered[:SHOWN]:
             rows.append((printable(label), *(f"{row[key].get(label, 0):,}" for row in found["splits"].values())))
-        yield from ("", f"{what} by label", *_table(rows))
+        yield from ("", f"{what} by label", rows)
         if len(ordered) > SHOWN:
             yield f"and {_count(len(ordered) - SHOWN, 'rarer label')}: see metrics.json"
 

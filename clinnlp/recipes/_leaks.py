@@ -8,7 +8,7 @@ from pathlib import Path
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import LeakError
-from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among, same_notes
+from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among
 
 log = logging.getLogger("clinnlp")
 
@@ -19,20 +19,17 @@ SEEN = "trained_texts.json"  # in the run folder, never in the model folder: see
 def check_leaks(parts: Mapping[str, Sequence[Document]], allow: Sequence[str]) -> list[str]:
     """What `allow` waives, in sentences, of the groups and texts that two splits share.
 
-    Raises LeakError for a leak that is not waived. Shorter equal texts are warned about, unless half of a split or
-    more is, id and text, another split: then they are no phrases that notes share, but the same notes.
+    Raises LeakError for a leak that is not waived; shorter equal texts are warned about.
     """
     waived = []
     for leak in find_leaks(parts):
-        kind = leak.kind
-        if kind == "short texts" and same_notes(parts[leak.first], parts[leak.second]) * 2 >= len(parts[leak.second]):
-            kind = "duplicates"
-        if kind == "short texts":
+        name = "duplicates" if leak.kind == "same notes" else leak.kind
+        if leak.kind == "short texts":
             log.warning("%s", sentence(leak))
-        elif kind in allow:
-            waived.append(f"{kind}: {sentence(leak)}")
+        elif name in allow:
+            waived.append(f"{name}: {sentence(leak)}")
         else:
-            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(kind, leak.second))
+            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(name, leak.second))
     return waived
 
 
@@ -40,6 +37,8 @@ def sentence(leak: Leak) -> str:
     """A leak in words, with its count: of groups, or of notes of the second split."""
     if leak.kind == "groups":
         return f"groups (patients) in both {leak.first} and {leak.second}: {leak.count:,}"
+    if leak.kind == "same notes":
+        return f"notes of {leak.second} that are notes of {leak.first}, id and text: {leak.notes:,}"
     size = f"under {LONG} characters" if leak.kind == "short texts" else f"{LONG} or more characters"
     return f"notes of {leak.second} with a text of {size} that {leak.first} holds too: {leak.notes:,}"
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.report import Report
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._audit import audit_report
+from clinnlp.recipes._audit import audit_panels, audit_report
 from clinnlp.recipes._data import DataSettings, asked_splits, data_sha256, write_quarantine
 from clinnlp.recipes._output import start_run
+from clinnlp.recipes._scores import provenance
 from clinnlp.text.profile import conflicts, distribution, profile
 from clinnlp.text.splits import group_key
 
@@ -47,6 +49,10 @@ class Audit:
     """Allow the base to be downloaded from the hub; clinnlp is offline otherwise."""
     window: int = 512
     """Longest row of that model in tokens, specials included."""
+    note_time: str | None = None
+    """Entry of a note's meta with the time it was written; with prediction_time, later notes are counted."""
+    prediction_time: str | None = None
+    """Entry of a note's meta with the time that a prediction is made at."""
     noise_notes: int = 20_000
     """Notes that label noise and giveaway words are looked for in at most (and 50,000 spans), drawn by group; 0 skips
     both."""
@@ -58,6 +64,8 @@ class Audit:
             raise ConfigError(
                 "notes are required", where="data", next="give --data.train, --data.dev or --data.test PATH"
             )
+        if (self.note_time is None) != (self.prediction_time is None):
+            raise ConfigError("one time says nothing", where="note_time", next="give note_time and prediction_time")
         if (self.data.dev_share or self.data.test_share) and not self.data.train:
             raise ConfigError("shares are of data.train", where="data", next="give --data.train PATH")
 
@@ -73,6 +81,8 @@ def run(settings: Audit) -> int:
     # 2. texts and patients that stand twice
     found: dict[str, Any] = {"quarantined": len(quarantined), "splits": {n: profile(d) for n, d in parts.items()}}
     found |= _repetition(parts)
+    found["times"] = _times(settings, parts)
+    found["wording"] = _wording(parts)
     found["pretraining"] = _pretraining(settings, parts, run)
 
     # 3. what the texts and labels are like
@@ -81,12 +91,17 @@ def run(settings: Audit) -> int:
     found |= _labels(settings, parts, places, run.folder)
 
     # 4. report
+    from clinnlp.evaluation.page import Surroundings, html_report
+
     write_json(run.folder / "metrics.json", {"format_version": 1, "audit": found})
     text = audit_report(found)
     (run.folder / "report.txt").write_text(text, encoding="utf-8")
+    known, plain = provenance(run)
+    page = html_report(Report(), "clinnlp audit", Surroundings(known, plain), audit_panels(found))
+    (run.folder / "report.html").write_text(page, encoding="utf-8")
     run.finish({"notes": {name: len(documents) for name, documents in parts.items()}})
     print(text)
-    log.info("report: %s", run.folder / "report.txt")
+    log.info("report: %s", run.folder / "report.html")
     return QUARANTINED if quarantined else 0
 
 
@@ -129,6 +144,25 @@ def _repetition(parts: Parts) -> dict[str, Any]:
     index = index_texts(parts)
     found["duplicates"] |= {"normalised": index.as_dict(), "near": near_counts(index, near_sets(index.texts))}
     return found
+
+
+def _times(settings: Audit, parts: Parts) -> dict[str, Any] | None:
+    """Notes of each split that were written after the time of prediction."""
+    from clinnlp.text.times import late_notes
+
+    if settings.note_time is None or settings.prediction_time is None:
+        return None
+    return {
+        name: asdict(late_notes(held, settings.note_time, settings.prediction_time)) for name, held in parts.items()
+    }
+
+
+def _wording(parts: Parts) -> dict[str, Any]:
+    """Notes of dev and test that share few words with train."""
+    from clinnlp.text.wording import foreign_notes
+
+    held = {name: documents for name, documents in parts.items() if name != "train"} if "train" in parts else {}
+    return {name: {"notes": len(some), "foreign": foreign_notes(parts["train"], some)} for name, some in held.items()}
 
 
 def _pretraining(settings: Audit, parts: Parts, run: Run) -> dict[str, Any] | None:

@@ -11,11 +11,14 @@ from clinnlp.text.duplicates import normalised, pairs
 LONG = 200  # characters from which an equal text is the same note copied, not a phrase that notes share
 
 
+Kind = Literal["groups", "duplicates", "short texts", "same notes"]
+
+
 @dataclass(frozen=True, slots=True)
 class Leak:
     """How much `first` and `second` share: `count` groups, or texts, and the notes of `second` that have them."""
 
-    kind: Literal["groups", "duplicates", "short texts"]
+    kind: Kind
     first: str
     second: str
     count: int
@@ -25,6 +28,7 @@ class Leak:
 def find_leaks(parts: Mapping[str, Sequence[Document]]) -> list[Leak]:
     """Groups, texts of LONG or more characters and shorter texts that stand in two splits, pair by pair.
 
+    `same notes` where half of a split or more is, id and text, another split: one file was given for both.
     Texts are equal if they differ in nothing but whitespace and the case of letters; empty ones never are. Only
     hashes are kept: time and memory grow in step with the notes.
     """
@@ -37,7 +41,7 @@ def find_leaks(parts: Mapping[str, Sequence[Document]]) -> list[Leak]:
         keys = [_key(document.text) for document in documents]
         views["duplicates"][name] = [key if long else None for key, long in keys]
         views["short texts"][name] = [None if long else key for key, long in keys]
-    kinds: tuple[Literal["groups", "duplicates", "short texts"], ...] = ("groups", "duplicates", "short texts")
+    kinds: tuple[Kind, ...] = ("groups", "duplicates", "short texts")
     leaks = []
     for first, second in pairs(held):
         for kind in kinds:
@@ -45,6 +49,9 @@ def find_leaks(parts: Mapping[str, Sequence[Document]]) -> list[Leak]:
             if shared:
                 notes = sum(value in shared for value in views[kind][second])
                 leaks.append(Leak(kind, first, second, len(shared), notes))
+        same = same_notes(held[first], held[second])
+        if 2 * same >= len(held[second]):
+            leaks.append(Leak("same notes", first, second, same, same))
     return leaks
 
 

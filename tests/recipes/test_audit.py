@@ -62,8 +62,8 @@ def test_no_text_id_or_group_is_told(leaky: list[object], tmp_path: Path, capsys
     assert clinnlp("audit", *leaky, "--out", tmp_path / "out") == 0
     told = "".join(capsys.readouterr())
     files = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}
-    label = files.pop("metrics.json").count(CANARY), files.pop("report.txt").count(CANARY), told.count(CANARY)
-    assert label == (1, 1, 1), "only as the name of a label"
+    shown = [files.pop(name).count(CANARY) for name in ("metrics.json", "report.txt", "report.html")]
+    assert [*shown, told.count(CANARY)] == [1, 1, 1, 1], "only as the name of a label"
     assert not any(CANARY in text for text in files.values())
 
 
@@ -175,3 +175,37 @@ def test_mtsamples(shared: Path, tmp_path: Path) -> None:
     report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     assert "- copies of 2,148 of 2,357 distinct texts differ in their labels (4,755 notes)\n" in report
     assert "- 33 records that cannot be read: see quarantine.jsonl\n" in report
+
+
+def test_late_notes_and_another_language_are_found_and_the_page_shows_them(tmp_path: Path) -> None:
+    english = "the patient was seen for pain in the chest and was given aspirin at visit"
+    german = "die Patientin klagte seit gestern ueber Schmerzen und bekam bei der Aufnahme sofort Medikamente"
+    train = [
+        {
+            "id": str(n),
+            "text": f"{english} {'abcdefgh'[n % 8] * 3}",
+            "meta": {"at": "2180-01-02", "asked": "2180-01-01"},
+        }
+        for n in range(16)
+    ]
+    train[0]["meta"] = {"at": "2179-12-31T10:00", "asked": "2180-01-01"}
+    train[1]["meta"] = {}
+    test = [
+        train[9] | {"id": "t0", "text": f"{english} xyz"},
+        *({"id": f"g{n}", "text": f"{german} {n}"} for n in range(3)),
+    ]
+    words: list[object] = ["--note_time", "at", "--prediction_time", "asked"]
+    for name, held in (("train", train), ("test", test)):
+        words += [f"--data.{name}", write_jsonl(tmp_path / f"{name}.jsonl", held)]
+    assert clinnlp("audit", *words, "--out", tmp_path / "out") == 0
+    assert audited(tmp_path / "out")["times"]["train"] == {"notes": 16, "late": 14, "unknown": 1}
+    report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for line in (
+        "notes of train written after the time of prediction: 14 of 16",
+        "notes of train without two times that can be compared: 1 of 16",
+        "notes of test written after the time of prediction: 1 of 4",
+        "notes of test that share few words with train (another language, or another kind of text): 3 of 4",
+    ):
+        assert f"- {line}\n" in report and f"<li>{line}.</li>" in page
+    assert "Repeated texts" in page and "<script" not in page and "Patientin" not in page + report

@@ -1,5 +1,7 @@
 """What two splits share: patients, long texts and short ones."""
 
+from itertools import count
+
 from clinnlp.core.document import Document
 from clinnlp.core.files import bundled
 from clinnlp.formats.base import read
@@ -8,8 +10,11 @@ from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_a
 COPIED = "Copied forward. " * 13  # 207 characters without the last blank
 
 
+ids = count()
+
+
 def note(text: str, group: str | None = None) -> Document:
-    return Document("1", text, group=group)
+    return Document(str(next(ids)), text, group=group)
 
 
 def test_leaks_by_hand() -> None:
@@ -43,6 +48,8 @@ def test_what_is_no_leak() -> None:
 def test_the_same_notes_by_hand() -> None:
     first = [Document("1", "No pain"), Document("2", " "), Document("3", "fever")]
     second = [Document("1", "no  pain"), Document("2", " "), Document("4", "fever"), Document("3", "cough")]
+    assert find_leaks({"train": first, "test": second}) == [Leak("short texts", "train", "test", 2, 2)], "1 of 4"
+    assert Leak("same notes", "train", "test", 1, 1) in find_leaks({"train": first, "test": second[:2]})
     assert same_notes(first, second) == 1, "an empty text, another id or another text is another note"
 
 
