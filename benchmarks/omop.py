@@ -137,7 +137,7 @@ Measure = Callable[[str, dict[str, Any], argparse.Namespace], tuple[int, float]]
 def child(measure: Measure, url: str, options: dict[str, Any], size: argparse.Namespace, pipe: Any) -> None:
     for name in ("sqlalchemy", "sqlalchemy.dialects.postgresql", "psycopg", "sqlalchemy.dialects.sqlite"):
         importlib.import_module(name)
-    if options.get("way") == "adbc":
+    if measure is fetching or options.get("way") == "adbc":
         importlib.import_module("adbc_driver_postgresql.dbapi")
         importlib.import_module("pyarrow")
     before = time.process_time()
