@@ -90,7 +90,9 @@ def cell(folder: Path) -> dict[str, Any]:
     strict = metrics["entity"]["strict"]
     run = cells.read(folder / "training.json") if (folder / "training.json").exists() else metrics["training"]
     dev = [{"cpu_seconds": h["cpu_seconds"], "f1": h["score"]} for h in run["history"] if "score" in h]
+    facts = cells.read(folder / "manifest.json")["facts"] if (folder / "manifest.json").exists() else {}
     return {
+        "precision": facts.get("precision", "fp32"),
         "f1": strict["micro"]["f1"],
         "interval": strict["micro"]["f1_interval"],
         "per_label": {label: values["f1"] for label, values in strict["per_label"].items()},
