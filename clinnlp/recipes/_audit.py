@@ -191,7 +191,7 @@ def _identified(found: Found) -> Iterator[Block]:
     for kind in kinds:
         rows.append((kind, *(_found(row.get(kind)) for row in found["identified"].values())))
     yield from ("", "Text that looks identified or credentialed: matches (notes)")
-    yield rows if kinds else ("none of the patterns matched; names and addresses are not looked for",)
+    yield rows if kinds else "none of the patterns matched; names and addresses are not looked for"
 
 
 def _windows(found: Found) -> Iterator[Block]:

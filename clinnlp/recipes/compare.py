@@ -11,7 +11,7 @@ from clinnlp.core.document import Document
 from clinnlp.core.report import Report
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import ConfigError, DataError, IntegrityError
-from clinnlp.recipes._budget import budget_of, budget_verdict
+from clinnlp.recipes._budget import Budget, budget_of, budget_verdict
 from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._over_data_sets import are_comparisons, compare_over_data_sets
@@ -145,11 +145,15 @@ def _write(
         Report(data=count_data(gold)),
         "clinnlp compare",
         Surroundings(facts, settings, notices=notices),
-        [*panels, budget_panel(budgets, verdict)],
+        [*panels, budget_panel(budgets, verdict)] if _is_known(budgets) else panels,
     )
     write_json(run.folder / "metrics.json", values)
     (run.folder / "report.txt").write_text("\n".join([*texts, f"{printable(verdict)}.\n"]), encoding="utf-8")
     (run.folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _is_known(budgets: dict[str, list[Budget]]) -> bool:
+    return any(value is not None for held in budgets.values() for one in held for value in one.values())
 
 
 def _warning(stored: Sequence[StoredRun]) -> str:

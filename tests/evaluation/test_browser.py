@@ -1,4 +1,4 @@
-"""The page of notes in a browser: filters, steps through errors, requests nothing and runs nothing of the notes."""
+"""The pages in a browser: filters, steps through errors, requests nothing and runs nothing of the notes."""
 
 import contextlib
 import http.server
@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 
 from clinnlp.core.document import Document, Span
 from clinnlp.evaluation.notes_page import notes_page
+from clinnlp.evaluation.page import Surroundings, html_report
+from clinnlp.evaluation.panels import Bar, Panel, Table
+from clinnlp.evaluation.score import evaluate
 
 HIT = "document.title='hit';window.hit=1"
 EVIL = f'"></bdi></td><script>{HIT}</script><img src=x onerror="{HIT}"><svg onload="{HIT}">'
@@ -259,3 +263,32 @@ def test_landmarks_names_and_the_way_past_the_controls(show: Callable[..., Any])
     assert window.evaluate("document.activeElement.id") == "notes"
     window.keyboard.press("n")
     assert window.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px", "the focus is seen"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_report_fits_a_phone_and_a_desk_and_asks_for_nothing(
+    width: int, scheme: str, show: Callable[..., Any]
+) -> None:
+    spans = (Span(0, 5, "PROBLEM"), Span(10, 15, EVIL[:60]))
+    gold = [
+        Document(str(n), "Fever and cough.", spans, labels=("a" * (n % 2 + 1),), group=str(n // 2)) for n in range(40)
+    ]
+    said = [replace(note, spans=note.spans[: 1 + n % 2]) for n, note in enumerate(gold)]
+    table = Table(("arm", "F1, %", "test"), (("a long name " * 6, Bar(0.5, 0.4, 0.6), "approximate randomization"),))
+    around = Surroundings({"model": "m" * 90}, {"data.test": "x" * 200}, ["groups: 3"], ["read this first " * 10])
+    window = show(html_report(evaluate(gold, said), EVIL, around, [Panel("Runs", (), (table, table))]), width, scheme)
+    assert window.asked == [window.url] and window.said == []
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    assert window.evaluate("window.hit") is None
+    window.locator("summary").click()
+    assert window.locator("details table").is_visible()
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    spilled = "[...document.querySelectorAll('td')].filter(cell => cell.scrollWidth > cell.clientWidth + 1).length"
+    assert window.evaluate(spilled) == 0
+    overlaps = window.evaluate(
+        """[...document.querySelectorAll('.meter')].filter(meter => {
+        const [text, track] = meter.children; if (!track || !track.offsetWidth) return false;
+        return text.getBoundingClientRect().right > track.getBoundingClientRect().left + 1}).length"""
+    )
+    assert overlaps == 0

@@ -208,4 +208,6 @@ def test_late_notes_and_another_language_are_found_and_the_page_shows_them(tmp_p
         "notes of test that share few words with train (another language, or another kind of text): 3 of 4",
     ):
         assert f"- {line}\n" in report and f"<li>{line}.</li>" in page
+    none = "none of the patterns matched; names and addresses are not looked for"
+    assert f"(notes)\n{none}\n" in report and f"<li>{none}.</li>" in page
     assert "Repeated texts" in page and "<script" not in page and "Patientin" not in page + report
