@@ -23,7 +23,8 @@ MISSING = dataclasses.MISSING
 def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
     """Make the dataclass `kind` from plain values, strictly.
 
-    A field whose type is a plug-in base (it has a `kind`) takes `NAME` or `{name: NAME, option: value}`.
+    A field whose type is a plug-in base (it has a `kind`) takes `NAME`, `NAME-VALUE` (`plugins.find_variant`) or
+    `{name: NAME, option: value}`; where its type names words beside the plug-in (`Literal["auto"] | Engine`), these too.
     A field marked `metadata={"flat": True}` takes a plug-in's name, and the plug-in's options stand beside it.
     Raises ConfigError for an unknown key (with the nearest valid one), a missing one or a wrong type.
     """
@@ -32,7 +33,7 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
     fields = {_key(field): field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     flat = {
-        key: _plugin(hints[f.name], raw.get(key), f.default_factory, key) for key, f in fields.items() if _is_flat(f)
+        key: _plugin(hints[f.name], raw.get(key), f.default_factory, key)[0] for key, f in fields.items() if _is_flat(f)
     }
     options = {option.name for plugin in flat.values() for option in dataclasses.fields(plugin)}
     for key in raw:
@@ -168,19 +169,20 @@ def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
         if raw in (None, "null") and type(None) in typing.get_args(hint):
             return None
         settings = [arm for arm in typing.get_args(hint) if dataclasses.is_dataclass(arm)]
+        words = [word for arm in typing.get_args(hint) for word in _words(arm)]
         if settings:
-            return _value(settings[0], raw, path)
+            return raw if raw in words else _value(settings[0], raw, path)
     if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
         if not isinstance(raw, list):
             raise ConfigError(f"should be a list, got {type(raw).__name__}", where=path)
         return tuple(_value(typing.get_args(hint)[0], item, f"{path}[{index}]") for index, item in enumerate(raw))
     if hasattr(hint, "kind"):
-        options = dict(raw) if isinstance(raw, Mapping) else {}
+        options = dict(raw) if isinstance(raw, Mapping) else {"name": raw}
         # options without a name are those of the default plug-in: --strategy.rank 8
-        plugin = (
-            _plugin(hint, options.pop("name", None), default, path) if options else _plugin(hint, raw, MISSING, path)
-        )
-        return build(plugin, options, path)
+        plugin, named = _plugin(hint, options.pop("name", None), default if raw else MISSING, path)
+        for key in named.keys() & options.keys():
+            raise ConfigError("given twice: in the name too", where=_join(path, key), next="leave one of them out")
+        return build(plugin, named | options, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, raw, path)
     return _leaf(hint, raw, path)
@@ -197,14 +199,19 @@ def _leaf(hint: Any, raw: Any, path: str) -> Any:
         raise ConfigError(f"should be {wanted}, got {type(raw).__name__}", where=path) from None
 
 
-def _plugin(hint: Any, name: Any, default: Any, path: str = "") -> type[Any]:
+def _words(hint: Any) -> tuple[Any, ...]:
+    """The words of a Literal."""
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def _plugin(hint: Any, name: Any, default: Any, path: str = "") -> tuple[type[Any], dict[str, str]]:
     if name is None and default is not MISSING:
-        return type(default())
+        return type(default()), {}
     if not isinstance(name, str):
         known = ", ".join(plugins.names(hint.kind))
         raise ConfigError("needs a name", where=path, next=f"choose one of {known}")
     try:
-        return plugins.find(hint.kind, name)
+        return plugins.find_variant(hint.kind, name)
     except ConfigError as error:
         raise ConfigError(error.what, where=path, next=error.next) from None
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from clinnlp.errors import ConfigError
 
@@ -20,11 +20,8 @@ def names(kind: str) -> list[str]:
 
 def find(kind: str, name: str) -> type[Any]:
     """The plug-in class called `name`. Raises ConfigError with the nearest name."""
-    known = names(kind)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
-        raise ConfigError(f"{name!r} is not one of the {kind}", next=hint)
+    if name not in names(kind):
+        raise _unknown(kind, name, names(kind))
     module = importlib.import_module(f"clinnlp.{kind}.{name}")
     (plugin,) = (
         value
@@ -32,6 +29,33 @@ def find(kind: str, name: str) -> type[Any]:
         if isinstance(value, type) and dataclasses.is_dataclass(value) and is_plugin(value, kind, module.__name__)
     )
     return plugin
+
+
+def find_variant(kind: str, name: str) -> tuple[type[Any], dict[str, str]]:
+    """As `find`, of a name that may carry the value of one option: packed-bf16 is packed with {precision: bf16}.
+
+    The option is the one that `variant` of the plug-in's base names; its type is a Literal.
+    """
+    plain, dash, value = name.partition("-")
+    if not dash:
+        return find(kind, name), {}
+    every = {plugin: variants(find(kind, plugin)) for plugin in names(kind)}
+    if value not in every.get(plain, ()):
+        raise _unknown(kind, name, [*every, *(f"{plugin}-{value}" for plugin in every for value in every[plugin])])
+    plugin = find(kind, plain)
+    return plugin, {plugin.variant: value}
+
+
+def variants(plugin: type[Any]) -> tuple[str, ...]:
+    """What may stand after the dash of a plug-in's name; nothing where it has no such option."""
+    option = getattr(plugin, "variant", None)
+    return get_args(get_type_hints(plugin).get(option)) if option else ()
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}"
+    return ConfigError(f"{name!r} is not one of the {kind}", next=hint)
 
 
 def is_plugin(value: type[Any], kind: str, module: str) -> bool:

@@ -1,13 +1,14 @@
 """What an engine is: one way to turn rows of token ids into the logits of a trained model."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinnlp.encode.packing import pad_rows
+from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.models.load import Runner, Trained
 
 
@@ -20,6 +21,15 @@ class Engine:
     """
 
     kind: ClassVar[str] = "engines"
+    variant: ClassVar[str] = "precision"
+    """The option whose value may stand in the name: packed-bf16."""
+
+    def resolved(self) -> "Engine":
+        """The engine with a number format instead of `auto`, so that a run names what it was made with."""
+        if getattr(self, "precision", None) != "auto":
+            return self
+        precision: Any = {"precision": choose_precision("auto", choose_device("auto"))}
+        return replace(self, **precision)
 
     def runner(self, trained: Trained) -> Runner:
         """Make the model ready; what comes back takes rows of ids and a budget of tokens a forward pass.
