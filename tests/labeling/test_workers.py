@@ -147,9 +147,11 @@ def test_a_model_that_does_not_load_ends_the_run(model: Fake, told: str, tmp_pat
 
 def test_workers_leave_with_their_parent(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with program(out, 400, 2, "text=SLOW", "at=7") as process:
-        commits_come(out, 1)
-        workers = children(process.pid)
+    with program(out, 400, 1, "text=HANG", "at=12") as process:
+        commits_come(out, 2)
+        time.sleep(0.5)
+        workers = children(process.pid)  # one is in a call that does not return, and reads no pipe
+        assert workers
         process.kill()
     end = time.monotonic() + 5
     while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers):
@@ -158,8 +160,7 @@ def test_workers_leave_with_their_parent(tmp_path: Path) -> None:
     done = len(list((out / "commits").rglob("*.json")))
     time.sleep(0.5)
     assert len(list((out / "commits").rglob("*.json"))) == done
-    label(out, spoiled(400, 7, "SLOW"), options=replace(OPTIONS, workers=0))
-    assert verify(LocalStore(out)).faults == []
+    assert done == 2
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
