@@ -1,15 +1,22 @@
 """What an engine is: one way to turn rows of token ids into the logits of a trained model."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinnlp.encode.packing import pad_rows
+from clinnlp.errors import ConfigError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.models.load import Runner, Trained
+
+TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
+PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,8 @@ class Engine:
     """One way to run a trained model; its fields are its options.
 
     To add one: write `clinnlp/engines/NAME.py` with one frozen dataclass that extends this class and defines
-    `runner`. The runner answers rows of ids as plain torch does in fp32, up to the rounding of its number format.
+    `runner` or, where it runs a graph of its own, `export` and `open`. The runner answers rows of ids as plain torch
+    does in fp32, up to the rounding of its number format.
     """
 
     kind: ClassVar[str] = "engines"
@@ -37,7 +45,67 @@ class Engine:
         It answers with one array for each row, (S, C) or (L,), in the given order. Raises ConfigError if this engine
         cannot run the model.
         """
-        raise AssertionError(f"{type(self).__name__} defines no runner()")
+        # Windows cannot remove a file that is mapped: what `open` gives must not need the folder any more
+        with tempfile.TemporaryDirectory(prefix="clinnlp-") as folder:
+            self.export(trained, Path(folder))
+            return self.open(Path(folder))
+
+    def export(self, trained: Trained, folder: Path) -> None:
+        """Write the graph that `open` runs into a folder. Raises ConfigError if this engine cannot run the model."""
+        raise ConfigError(
+            f"the {engine_name(self)} engine has no graph of its own to export: it runs the model folder as it is",
+            where="engine",
+            next="choose onnx or openvino",
+        )
+
+    def open(self, folder: Path) -> Runner:
+        """The runner of a graph that `export` wrote; takes no torch weights. Raises IntegrityError for another file."""
+        raise AssertionError(f"{type(self).__name__} defines no open()")
+
+
+def engine_name(engine: Engine) -> str:
+    """What a user types for an engine: onnx, packed."""
+    return type(engine).__module__.rsplit(".", 1)[-1]
+
+
+def need(extra: str, *modules: str) -> None:
+    """Raises ConfigError, saying what to install, if an optional library is missing."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise ConfigError(
+            f"the {extra} engine needs {', '.join(missing)}, not installed here",
+            where="engine",
+            next=f"pip install 'clinnlp[{extra}]'",
+        )
+
+
+def probe_rows(trained: Trained) -> list[NDArray[np.int32]]:
+    """Rows of unlike lengths, the same every time, on which an architecture is tried."""
+    draw, room = np.random.default_rng(0), trained.task.window - trained.tokenizer.specials
+    return [
+        trained.tokenizer.wrap(draw.integers(0, trained.tokenizer.vocab_size, min(length, room))) for length in PROBE
+    ]
+
+
+def check_runner(engine: Engine, trained: Trained, run: Runner, wanted: Sequence[NDArray[np.float32]]) -> None:
+    """Raises ConfigError unless an fp32 runner answers `probe_rows` as plain torch does."""
+    rows = probe_rows(trained)
+    try:
+        found = run(rows, sum(map(len, rows)))
+        off = [np.abs(a - b).max() / max(1.0, np.abs(b).max()) for a, b in zip(found, wanted, strict=True)]
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+        off = [np.inf]
+    if not max(off) <= TOLERANCE:
+        raise unfit(engine, trained)
+
+
+def unfit(engine: Engine, trained: Trained) -> ConfigError:
+    """The error of an engine for a model that it cannot run."""
+    model: Any = trained.model
+    return ConfigError(
+        f"the {engine_name(engine)} engine cannot run a {model.config.model_type} model of this kind",
+        where="engine",
+        next="use --engine torch",
+    )
 
 
 def batches(lengths: Sequence[int], budget: int, padded: bool) -> Iterator[list[int]]:

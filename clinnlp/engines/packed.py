@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clinnlp.encode.packing import position_offset
-from clinnlp.engines.base import Engine, as_array, batches, plain_runner
-from clinnlp.errors import ConfigError
+from clinnlp.engines.base import PROBE, Engine, as_array, batches, check_runner, plain_runner, probe_rows
 from clinnlp.models.device import choose_precision
 from clinnlp.models.load import Runner, Trained
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 ATTENTION = "clinnlp_packed"  # the name under which transformers knows our attention
-TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
-PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,10 @@ class Packed(Engine):
 
     def runner(self, trained: Trained) -> Runner:
         """Rows through a copy of the model. Raises ConfigError if its answers are not those of plain torch."""
-        draw, room = np.random.default_rng(0), trained.task.window - trained.tokenizer.specials
-        probe = [
-            trained.tokenizer.wrap(draw.integers(0, trained.tokenizer.vocab_size, min(length, room)))
-            for length in PROBE
-        ]
-        wanted = plain_runner(trained)(probe, sum(PROBE))
+        wanted = plain_runner(trained)(probe_rows(trained), sum(PROBE))
         model: Any = copy.deepcopy(trained.model).eval()
         packed = _Packed(model, per_token=wanted[0].ndim == 2)
-        _check(packed, probe, wanted)
+        check_runner(self, trained, packed, wanted)
         if choose_precision(self.precision, packed.device.type) == "bf16":
             _products_in_bf16(model)
         return packed
@@ -91,20 +83,6 @@ class _Packed:
         """Hidden states (1, T, H) as (rows, 1, H), of which the head of a whole row reads the first token."""
         output.last_hidden_state = output.last_hidden_state[0, self.bounds[:-1]].unsqueeze(1)
         return output
-
-
-def _check(packed: _Packed, rows: Sequence[NDArray[np.int32]], wanted: Sequence[NDArray[np.float32]]) -> None:
-    """Raises ConfigError unless the packed model answers as plain torch does."""
-    try:
-        found = packed(rows, sum(map(len, rows)))
-        off = [np.abs(a - b).max() / max(1.0, np.abs(b).max()) for a, b in zip(found, wanted, strict=True)]
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
-        off = [np.inf]
-    if not max(off) <= TOLERANCE:
-        kind = packed.model.config.model_type
-        raise ConfigError(
-            f"the packed engine cannot run a {kind} model of this kind", where="engine", next="use --engine torch"
-        )
 
 
 def _register_attention() -> None:

@@ -1,0 +1,93 @@
+"""ONNX Runtime: the model as an ONNX graph, in fp32 or with int8 matrix products."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, threads, traceable
+from clinnlp.engines.base import PROBE, Engine, check_runner, need, plain_runner, probe_rows, unfit
+from clinnlp.errors import IntegrityError
+from clinnlp.models.load import Runner, Trained
+
+FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Onnx(Engine):
+    """ONNX Runtime on the processor: runs wherever onnxruntime does, with int8 also on processors without bf16.
+
+    Rows are run one by one, without padding. The exporter is torch's; weights are in the file, which is at most 2 GB.
+    """
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    """int8 rounds the weights of linear layers by output channel, and their inputs at run time; the head stays fp32."""
+    threads: int | None = None
+    """Processor threads; null takes as many as torch would."""
+
+    def export(self, trained: Trained, folder: Path) -> None:
+        """Write `model.onnx`. Raises ConfigError if the fp32 graph does not answer as plain torch does."""
+        need("onnx", "onnx", "onnxscript", "onnxruntime")
+        wanted = plain_runner(trained)(probe_rows(trained), sum(PROBE))
+        try:
+            graph = _graph_of(trained)
+        except Exception:  # the exporter fails in many ways, and its messages fill pages
+            raise unfit(self, trained) from None
+        path = folder / FILE
+        path.write_bytes(graph.SerializeToString())
+        check_runner(self, trained, self.open(folder), wanted)
+        if self.precision == "int8":
+            _products_in_int8(path, head=[n.name for n in graph.graph.node if n.op_type in ("MatMul", "Gemm")][-1])
+
+    def open(self, folder: Path) -> Runner:
+        """The runner of `model.onnx`."""
+        need("onnx", "onnxruntime")
+        import onnxruntime
+
+        onnxruntime.disable_telemetry_events()  # its builds for Windows have them
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads(self.threads), 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # workers share the processors
+        try:
+            session = onnxruntime.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no common class; their text may quote the file
+            raise IntegrityError(
+                f"ONNX Runtime cannot open it ({type(error).__name__})",
+                where=str(folder / FILE),
+                next="export it again",
+            ) from None
+        return one_by_one(lambda given: session.run([OUTPUT], given)[0])
+
+
+def _graph_of(trained: Trained) -> Any:
+    """The model as an ONNX graph of any number of rows of any length; no path of this machine is in it."""
+    import torch
+
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with traceable(trained, "eager") as (module, example):
+        program = torch.onnx.export(
+            module, (), kwargs=example, dynamo=True, dynamic_shapes=dict.fromkeys(INPUTS, free), verbose=False,
+            input_names=list(INPUTS), output_names=[OUTPUT],
+        )  # fmt: skip
+    if program is None:
+        raise AssertionError("torch.onnx.export gives a program with dynamo=True")
+    proto: Any = program.model_proto
+    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.initializer, proto.graph, proto):
+        part.ClearField("metadata_props")  # stack traces, with the folders of whoever exported
+        part.ClearField("doc_string")
+    return proto
+
+
+def _products_in_int8(path: Path, head: str) -> None:
+    """Round the weights of all linear layers but the head."""
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(logging.WARNING)  # it advises on the root logger
+    try:
+        quantize_dynamic(
+            str(path), str(path), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[head],
+        )  # fmt: skip
+    finally:
+        logging.disable(logging.NOTSET)
