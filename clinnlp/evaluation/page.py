@@ -16,6 +16,7 @@ from clinnlp.evaluation.rendering import (
     entity_facts,
     notes_facts,
     printable,
+    shown,
     why_no_interval,
 )
 
@@ -43,7 +44,7 @@ def html_report(
     environment = Environment(
         loader=DictLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["printable"] = printable
+    environment.filters |= {"printable": printable, "shown": shown}
     page = environment.get_template("report.html.j2").render(
         title=printable(title),
         top=[(name, lines) for name, lines in (("Waived", around.waived), ("Read first", around.notices)) if lines],
@@ -99,7 +100,7 @@ def _sections(report: Report) -> Iterator[dict[str, Any]]:
             **head,
             **_figures(scores, tiles | {"Average precision (macro)": notes.macro_average_precision}),
             "facts": list(notes_facts(notes)),
-            "extra": {printable(label): _percent(precisions.get(label, math.nan)) for label in scores.present},
+            "extra": {shown(label): _percent(precisions.get(label, math.nan)) for label in scores.present},
         }
 
 
@@ -129,7 +130,7 @@ def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
         "tiles": [(name, _percent(value)) for name, value in tiles.items()],
         "counts": [("found", f"{micro.tp:,}"), ("missed", f"{micro.fn:,}"), ("spurious", f"{micro.fp:,}")],
         "rows": [
-            _page_row(printable(label), scores.per_label[label], largest, (scores.label_intervals or {}).get(label))
+            _page_row(shown(label), scores.per_label[label], largest, (scores.label_intervals or {}).get(label))
             for label in ordered
         ],
         "averages": [(name, *_cells(ratios), f"{micro.support:,}") for name, ratios in averages.items()],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from clinnlp.core.report import DataCounts, EntityReport, Interval, LabelScores, NotesReport, Ratios, Report, Score
 
 DIGITS = 4
+LONGEST_NAME = 80
 
 METHODS = {"percentile": "percentile bootstrap", "bca": "BCa bootstrap"}
 
@@ -16,6 +17,11 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidi and o
 def printable(text: str) -> str:
     """Text with control and invisible characters written as escapes, safe for a terminal and a page."""
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def shown(name: str) -> str:
+    """A name for a row of a table: printable, and cut where it is longer than any name should be."""
+    return printable(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
 
 
 def text_report(report: Report) -> str:
@@ -149,7 +155,7 @@ def _interval_table(scores: LabelScores) -> str:
     drawn = {label: interval for label in scores.present if (interval := (scores.label_intervals or {}).get(label))}
     if not drawn:
         return ""
-    names = {label: printable(label) for label in drawn}
+    names = {label: shown(label) for label in drawn}
     width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
     level = next(iter(drawn.values())).level
     lines = [f"{'':>{width}s}   f1-score  {level:.0%} interval", ""]
@@ -175,7 +181,7 @@ def _label_facts(scores: LabelScores) -> Iterator[str]:
 
 
 def _names(labels: list[str]) -> str:
-    return ", ".join(printable(label) for label in labels)
+    return ", ".join(shown(label) for label in labels)
 
 
 def _number(value: float) -> str:
@@ -184,7 +190,7 @@ def _number(value: float) -> str:
 
 def _table(scores: LabelScores, accuracy: tuple[float, int] | None) -> str:
     """The table of seqeval and sklearn; `accuracy` and its support replace the micro average."""
-    names = {label: printable(label) for label in scores.present}
+    names = {label: shown(label) for label in scores.present}
     width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
     lines = [f"{'':>{width}s} " + "".join(f" {head:>9}" for head in ("precision", "recall", "f1-score", "support")), ""]
 
@@ -207,11 +213,11 @@ def _table(scores: LabelScores, accuracy: tuple[float, int] | None) -> str:
 
 def _prevalence_table(report: NotesReport) -> str:
     """How frequent each label is, which its average precision is to be compared with."""
-    names = {label: printable(label) for label in report.scores.present}
+    names = {label: shown(label) for label in report.scores.present}
     width = max([len(name) for name in names.values()] + [len("weighted avg"), DIGITS])
     lines = [f"{'':>{width}s}  prevalence  average precision", ""]
     for label, name in names.items():
         precision = (report.average_precision or {}).get(label, math.nan)
-        shown = "-" if math.isnan(precision) else f"{precision:.{DIGITS}f}"
-        lines.append(f"{name:>{width}s}  {report.prevalence(label):>10.{DIGITS}f}  {shown:>17}")
+        told = "-" if math.isnan(precision) else f"{precision:.{DIGITS}f}"
+        lines.append(f"{name:>{width}s}  {report.prevalence(label):>10.{DIGITS}f}  {told:>17}")
     return "\n".join(lines) + "\n"

@@ -246,7 +246,7 @@ def _over_folds(
     """The corrected t-test of arms that were cross-validated on the same folds: its values and a sentence."""
     from clinnlp.evaluation.comparison_report import outcome_values
     from clinnlp.evaluation.rendering import printable
-    from clinnlp.evaluation.significance import corrected_t
+    from clinnlp.evaluation.significance import FEWEST_PAIRS, corrected_t
 
     folds = {one.name: one.folds for one in stored}
     for contrast in contrasts:
@@ -271,5 +271,6 @@ def _over_folds(
         yield (
             {"first": contrast.first, "second": contrast.second, "score": first.score, "test": outcome_values(outcome)},
             f"Over {len(scores)} folds and seeds, {printable(contrast.first)} minus {printable(contrast.second)} in "
-            f"{first.score}: {outcome.difference:+.4f}, corrected t-test p = {outcome.p:.4f}",
+            f"{first.score}: {outcome.difference:+.4f}, corrected t-test p = {outcome.p:.4f}"
+            + (f" (fewer than {FEWEST_PAIRS} pairs: read it as a hint)" if len(scores) < FEWEST_PAIRS else ""),
         )

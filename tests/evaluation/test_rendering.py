@@ -217,6 +217,16 @@ def test_printable_escapes_what_a_terminal_would_obey() -> None:
 EVIL = "<script>alert(1)</script>\"'&\u202e\x00"
 
 
+def test_a_name_of_ten_thousand_characters_is_cut_where_it_is_shown() -> None:
+    long = "x" * 10_000
+    gold = [Document(str(n), "abcd", spans=(Span(0, 1, long),), labels=(long,), group=str(n)) for n in range(3)]
+    report = evaluate(gold, gold)
+    cut = "x" * 79 + "…"
+    for text in (text_report(report), html_report(report, "t", {})):
+        assert cut in text and "x" * 80 not in text
+    assert long in report.as_dict()["entity"]["strict"]["per_label"], "the key is whole"
+
+
 def page_of_evil_names() -> str:
     text = "Canary Jane Doe has asthma"
     gold = [Document("canary-id", text, spans=(Span(0, 6, EVIL),), labels=(EVIL,)), Document("2", text, labels=("B",))]
