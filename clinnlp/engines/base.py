@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clinnlp import config
 from clinnlp.encode.packing import pad_rows
 from clinnlp.errors import ConfigError
 from clinnlp.models.device import choose_device, choose_precision
@@ -66,6 +67,21 @@ class Engine:
 def engine_name(engine: Engine) -> str:
     """What a user types for an engine: onnx, packed."""
     return type(engine).__module__.rsplit(".", 1)[-1]
+
+
+def plain_engine(engine: Engine) -> dict[str, Any]:
+    """The name of an engine with its options, as a model folder stores them."""
+    return {"name": engine_name(engine), **config.plain(engine)}
+
+
+def run_by(trained: Trained, engine: Engine | None) -> Trained:
+    """The model run by an engine; by what it was loaded with where none is named, or that one.
+
+    Raises ConfigError for what `export` made for another engine.
+    """
+    if engine is not None and trained.card.engine != plain_engine(engine):
+        trained.runner = engine.runner(trained)
+    return trained
 
 
 def need(extra: str, *modules: str) -> None:

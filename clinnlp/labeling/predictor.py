@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import overload
 
+from clinnlp import config
 from clinnlp.core.document import Document
+from clinnlp.engines.base import run_by
 from clinnlp.models.load import Trained, load_trained
+from clinnlp.plugins import find_variant
 
 
 class Predictor:
@@ -32,6 +35,13 @@ class Predictor:
         return found[0] if single else found
 
 
-def load(model_dir: str | Path, base: str | None = None) -> Predictor:
-    """The model of a `clinnlp finetune` run; `base` says where an adapter's base model lies, if it moved."""
-    return Predictor(load_trained(Path(model_dir), base))
+def load(model_dir: str | Path, base: str | None = None, engine: str | None = None) -> Predictor:
+    """The model of a `clinnlp finetune` or `clinnlp export` run, run by an engine such as packed-bf16.
+
+    `base` says where an adapter's base model lies, if it moved. Raises ConfigError if the engine cannot run the model.
+    """
+    made = None
+    if engine is not None:
+        plugin, options = find_variant("engines", engine)
+        made = config.build(plugin, options, "engine")
+    return Predictor(run_by(load_trained(Path(model_dir), base), made))

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,23 @@ CARD = "clinnlp.json"
 MINI = "clinnlp-mini"
 UNSAFE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".msgpack", ".h5", ".dill", ".npy")
 
+GRAPHS = (".onnx", ".xml", ".data")
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What `clinnlp.json` says: the task, its labels in order, and the base model that was adapted."""
+    """What `clinnlp.json` says: the task, its labels in order, and the base model that was adapted.
+
+    A folder that `clinnlp export` made names its `engine` with its options, and the sha256 of each file it loads.
+    """
 
     task: Task
     schema: LabelSchema
     base: str
     base_sha256: str
     revision: str | None = None
+    engine: Mapping[str, Any] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Store the card in a model folder."""
@@ -40,6 +48,8 @@ class Card:
             "base_sha256": self.base_sha256,
             "revision": self.revision,
         }
+        if self.engine:
+            values |= {"engine": dict(self.engine), "files": dict(self.files)}
         (folder / CARD).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(self.readme(), encoding="utf-8")
 
@@ -57,8 +67,11 @@ class Card:
             f"- Windows: {self.task.window} tokens, {self.task.overlap} shared",
             "- Training data, licence, intended use: not provided",
             "- Scores: see `metrics.json` and `report.html` of the run", "",
-            "`clinnlp.load(FOLDER)` reads whole notes; transformers and peft load the folder as it is.", "",
+            f"`clinnlp.load(FOLDER)` reads whole notes; {self._loads_as_it_is()} the folder as it is.", "",
         ])  # fmt: skip
+
+    def _loads_as_it_is(self) -> str:
+        return f"the library of the {self.engine['name']} engine loads" if self.engine else "transformers and peft load"
 
     @classmethod
     def read(cls, folder: Path) -> "Card":
@@ -79,6 +92,8 @@ class Card:
                 base=values["base"],
                 base_sha256=values["base_sha256"],
                 revision=values.get("revision"),
+                engine=values.get("engine"),
+                files=dict(values.get("files", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a valid card ({type(error).__name__})", where=str(path)) from None
@@ -139,7 +154,7 @@ def check_folder(folder: Path) -> None:
     """Refuse a model folder that cannot be opened safely. Raises ConfigError, UnsafeError."""
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise ConfigError("no config.json: not a model folder", where=str(folder), next="check the path")
-    if not weight_files(folder):
+    if not weight_files(folder) and not exported_files(folder):
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in UNSAFE)
         if pickled:
             raise UnsafeError(
@@ -152,6 +167,38 @@ def check_folder(folder: Path) -> None:
         path = folder / name
         if path.is_file() and "auto_map" in _json(path):
             raise UnsafeError(f"{name} asks to run code from the model folder (auto_map)", where=str(folder))
+
+
+def exported_files(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of a folder that `clinnlp export` made; nothing for another folder.
+
+    Raises IntegrityError for a file that is missing or not the one that was exported, UnsafeError for a path that leads
+    elsewhere or a file of weights that was not exported.
+    """
+    card = _json(folder / CARD) if (folder / CARD).is_file() else {}
+    if not card.get("engine"):
+        return {}
+    files: dict[str, str] = dict(card.get("files") or {})
+    for name, sha256 in files.items():
+        path = folder / name
+        if Path(name).name != name or path.is_symlink():
+            raise UnsafeError(f"{CARD} names a file that is not in this folder", where=str(folder))
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise IntegrityError(
+                f"{name} is missing, or not the file that was exported",
+                where=str(folder),
+                next="export the model again",
+            )
+    held = {path.name for path in folder.iterdir() if path.suffix in (*UNSAFE, *GRAPHS)}
+    if foreign := sorted(held - files.keys()):
+        raise UnsafeError(f"{foreign[0]} is not one of the files that were exported", where=str(folder))
+    return files
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clinnlp import config
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError
 from clinnlp.models.folder import Card, base_folder, check_base, check_folder, weights_sha256
+from clinnlp.plugins import find
 from clinnlp.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -115,17 +117,31 @@ class Trained:
     """How rows are run, where an engine other than plain torch was chosen."""
 
 
+class NoWeights:
+    """Stands where the torch model would be in what `clinnlp export` made: any use of it says so."""
+
+    def __init__(self, folder: Path, engine: str) -> None:
+        self.__dict__["refusal"] = ConfigError(
+            f"the folder holds a graph of the {engine} engine and no torch weights",
+            where=str(folder),
+            next=f"use --engine {engine} with the options it was exported with, or the folder it was exported from",
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.__dict__["refusal"]
+
+
 def longest_row(model: "torch.nn.Module", wanted: int) -> int:
     """The longest row the base model can read, at most `wanted` tokens with specials."""
-    config: Any = model.config
-    limit = int(getattr(config, "max_position_embeddings", wanted) or wanted)
-    if getattr(config, "model_type", "") in ("roberta", "camembert", "xlm-roberta", "longformer"):
-        limit -= int(config.pad_token_id) + 1  # their positions start behind the padding index
+    settings: Any = model.config
+    limit = int(getattr(settings, "max_position_embeddings", wanted) or wanted)
+    if getattr(settings, "model_type", "") in ("roberta", "camembert", "xlm-roberta", "longformer"):
+        limit -= int(settings.pad_token_id) + 1  # their positions start behind the padding index
     return min(wanted, limit)
 
 
 def load_trained(folder: Path, base: str | None = None) -> Trained:
-    """A model folder made by `finetune`, ready to predict; an adapter is merged into its base.
+    """A model folder made by `finetune`, ready to predict, or by `export`; an adapter is merged into its base.
 
     `base` overrides where an adapter's base model lies. Raises ChangedError for another base, ConfigError for
     a folder without label map, IntegrityError for missing weights.
@@ -137,6 +153,8 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
     if (folder / "config.json").is_file():
         card.check_head(folder)
     tokenizer = NoteTokenizer.load(str(folder), offline=True)
+    if card.engine:
+        return _exported(folder, card, tokenizer)
     adapter = (folder / "adapter_config.json").is_file()
     if adapter:
         card = card.with_base(base)
@@ -149,6 +167,15 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
     origin.fits(tokenizer, model)
     model.eval()
     return Trained(model, tokenizer, card.task, card.schema, card)
+
+
+def _exported(folder: Path, card: Card, tokenizer: NoteTokenizer) -> Trained:
+    """What `export` made, run by its engine."""
+    options = dict(card.engine or {})
+    name = str(options.pop("name", ""))
+    engine = config.build(find("engines", name), options, "engine")
+    stand_in: Any = NoWeights(folder, name)
+    return Trained(stand_in, tokenizer, card.task, card.schema, card, engine.open(folder))
 
 
 def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "torch.nn.Module":

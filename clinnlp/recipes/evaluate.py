@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clinnlp.core.document import Document
+from clinnlp.engines.base import Engine, run_by
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
@@ -25,9 +26,11 @@ class Evaluate:
     out: Path
     """New folder for the report."""
     model: Path | None = None
-    """Model folder of a finetune run; or give predictions."""
+    """Model folder of a finetune or export run; or give predictions."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
+    engine: Engine | None = None
+    """How the model is run, such as packed-bf16; null runs it as torch in fp32, or as it was exported."""
     predictions: str | None = None
     """Predicted documents, joined to the gold ones by id."""
     predictions_format: Format = field(default_factory=Jsonl)
@@ -110,7 +113,7 @@ def _with_model(settings: Evaluate, gold: list[Document]) -> Scored:
     from clinnlp.labeling.predict import predict
     from clinnlp.models.load import load_trained
 
-    trained = load_trained(Path(str(settings.model)), settings.base)
+    trained = run_by(load_trained(Path(str(settings.model)), settings.base), settings.engine)
     check_labels(trained.task, gold, trained.schema, "test", settings.data)
     predicted = list(predict(trained, gold))
     report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed, settings.interval)
