@@ -15,6 +15,7 @@ from clinnlp.encode.packing import pad_rows
 from clinnlp.errors import ConfigError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.models.load import Runner, Trained
+from clinnlp.plugins import find_variant
 
 TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
 PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
@@ -67,6 +68,13 @@ class Engine:
 def engine_name(engine: Engine) -> str:
     """What a user types for an engine: onnx, packed."""
     return type(engine).__module__.rsplit(".", 1)[-1]
+
+
+def engine_named(name: str) -> Engine:
+    """The engine that a user's word means, such as packed-bf16. Raises ConfigError with the nearest name."""
+    plugin, options = find_variant("engines", name)
+    engine: Engine = config.build(plugin, options, "engine")
+    return engine
 
 
 def plain_engine(engine: Engine) -> dict[str, Any]:

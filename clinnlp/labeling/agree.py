@@ -3,10 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from clinnlp.core.document import Document
 from clinnlp.core.report import Score
+from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ConfigError
 from clinnlp.tasks.base import Task
 
@@ -96,6 +97,20 @@ def agreement(
         scores = (_total(_scores(known, said)).f1, _total(_scores(known, found)).f1)
     equal = sum(a == b for a, b in zip(said, found, strict=True))
     return Agreement(of, _scores(said, found), len(said), equal, scores)
+
+
+def known_gold(task: Task, schema: LabelSchema, notes: Sequence[Document]) -> list[Document]:
+    """The notes with those of their gold spans and labels that a model knows; nothing if they hold none."""
+    known = set(schema.labels)
+    gold = [
+        replace(
+            note,
+            spans=tuple(span for span in note.spans if span.label in known),
+            labels=tuple(label for label in note.labels if label in known),
+        )
+        for note in notes
+    ]
+    return gold if any(True for note in gold for _ in task.gold_labels(note)) else []
 
 
 def _items(document: Document, of: str) -> Counter[tuple[str, object]]:

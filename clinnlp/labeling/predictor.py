@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import overload
 
-from clinnlp import config
 from clinnlp.core.document import Document
-from clinnlp.engines.base import run_by
+from clinnlp.engines.base import engine_named, run_by
 from clinnlp.models.load import Trained, load_trained
-from clinnlp.plugins import find_variant
 
 
 class Predictor:
@@ -40,8 +38,5 @@ def load(model_dir: str | Path, base: str | None = None, engine: str | None = No
 
     `base` says where an adapter's base model lies, if it moved. Raises ConfigError if the engine cannot run the model.
     """
-    made = None
-    if engine is not None:
-        plugin, options = find_variant("engines", engine)
-        made = config.build(plugin, options, "engine")
+    made = None if engine is None else engine_named(engine)
     return Predictor(run_by(load_trained(Path(model_dir), base), made))

@@ -3,17 +3,15 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from clinnlp.core.document import Document
 from clinnlp.core.run import write_json
 from clinnlp.engines.base import Engine, plain_engine
 from clinnlp.engines.onnx import Onnx
 from clinnlp.errors import QUARANTINED, ConfigError, IntegrityError
-from clinnlp.labeling.agree import Agreement, Bound, agreement
+from clinnlp.labeling.agree import Agreement, Bound, agreement, known_gold
 from clinnlp.models.folder import sha256_of, weights_sha256
 from clinnlp.recipes._data import DataSettings, data_sha256, load_documents, write_quarantine
 from clinnlp.recipes._leaks import SEEN
@@ -69,7 +67,7 @@ def run(settings: Export) -> int:
         folder = Path(aside) / "model"
         _write(trained, settings.engine, folder)
         said = list(predict(load_trained(folder), notes))
-        agreed = agreement(trained.task, fp32, said, _gold(notes, trained))
+        agreed = agreement(trained.task, fp32, said, known_gold(trained.task, trained.schema, notes))
 
         # 3. proven and put in its place, or refused
         write_json(run.folder / "agreement.json", agreed.as_dict())
@@ -94,20 +92,6 @@ def _write(trained: "Trained", engine: Engine, folder: Path) -> None:
     trained.tokenizer.hf.save_pretrained(folder)
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     replace(trained.card, engine=plain_engine(engine), files=files).write(folder)
-
-
-def _gold(notes: Sequence[Document], trained: "Trained") -> list[Document]:
-    """The notes with the gold labels that the model knows; nothing if they hold none."""
-    known = set(trained.schema.labels)
-    gold = [
-        replace(
-            note,
-            spans=tuple(span for span in note.spans if span.label in known),
-            labels=tuple(label for label in note.labels if label in known),
-        )
-        for note in notes
-    ]
-    return gold if any(True for note in gold for _ in trained.task.gold_labels(note)) else []
 
 
 def _refusal(settings: Export, agreed: Agreement) -> IntegrityError:
