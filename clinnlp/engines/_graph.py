@@ -1,6 +1,7 @@
 """What the engines with a graph of their own share: the model as a function of two arrays, rows run one by one."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,17 @@ def traceable(trained: Trained, attention: str) -> Iterator[tuple[Any, dict[str,
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield Function().eval(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No advice of exporters on the log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def threads(wanted: int | None) -> int:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, threads, traceable
+from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, quiet, threads, traceable
 from clinnlp.engines.base import PROBE, Engine, check_runner, need, plain_runner, probe_rows, unfit
-from clinnlp.errors import IntegrityError
+from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.models.load import Runner, Trained
 
 FILE = "model.onnx"
+LARGEST = 2 * 1024**3 - 1024**2  # bytes of weights: a protobuf message ends at 2 GiB
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Onnx(Engine):
     def export(self, trained: Trained, folder: Path) -> None:
         """Write `model.onnx`. Raises ConfigError if the fp32 graph does not answer as plain torch does."""
         need("onnx", "onnx", "onnxscript", "onnxruntime")
+        if 4 * sum(weight.numel() for weight in trained.model.parameters()) > LARGEST:
+            raise ConfigError(
+                "the weights are more than the 2 GiB that one ONNX file holds",
+                where="engine",
+                next="choose openvino, or packed on the model folder",
+            )
         wanted = plain_runner(trained)(probe_rows(trained), sum(PROBE))
         try:
             graph = _graph_of(trained)
@@ -63,7 +70,7 @@ def _graph_of(trained: Trained) -> Any:
     import torch
 
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with traceable(trained, "eager") as (module, example):
+    with quiet(), traceable(trained, "eager") as (module, example):
         program = torch.onnx.export(
             module, (), kwargs=example, dynamo=True, dynamic_shapes=dict.fromkeys(INPUTS, free), verbose=False,
             input_names=list(INPUTS), output_names=[OUTPUT],
@@ -79,15 +86,10 @@ def _graph_of(trained: Trained) -> Any:
 
 def _products_in_int8(path: Path, head: str) -> None:
     """Round the weights of all linear layers but the head."""
-    import logging
-
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.disable(logging.WARNING)  # it advises on the root logger
-    try:
+    with quiet():
         quantize_dynamic(
             str(path), str(path), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"],
             nodes_to_exclude=[head],
         )  # fmt: skip
-    finally:
-        logging.disable(logging.NOTSET)

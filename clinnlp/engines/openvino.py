@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, threads, traceable
+from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, quiet, threads, traceable
 from clinnlp.engines.base import PROBE, Engine, check_runner, need, plain_runner, probe_rows, unfit
 from clinnlp.errors import IntegrityError
 from clinnlp.models.load import Runner, Trained
@@ -34,7 +34,7 @@ class Openvino(Engine):
         openvino = _library()
         wanted = plain_runner(trained)(probe_rows(trained), sum(PROBE))
         try:
-            with traceable(trained, "sdpa") as (module, example):
+            with quiet(), traceable(trained, "sdpa") as (module, example):
                 model = openvino.convert_model(module, example_input=example)
         except Exception:  # the converter fails in many ways, and its messages fill pages
             raise unfit(self, trained) from None

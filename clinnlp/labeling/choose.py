@@ -35,6 +35,8 @@ class Trial:
     load_seconds: float | None = None
     agreement: float | None = None
     """With torch in fp32: strict F1 of spans, or the share of notes with equal labels."""
+    notes: int | None = None
+    """On how many notes that was found."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def choose(
         return engine_named(best), []
     tokens = sum(map(len, probe.rows))
     fastest = probe.seconds
-    trials = [Trial(REFERENCE, "the measure of the others", tokens / fastest, 0.0, 1.0)]
+    trials = [Trial(REFERENCE, "the measure of the others", tokens / fastest, 0.0, 1.0, len(probe.notes))]
     for name in candidates:
         if time.perf_counter() - start > 0.8 * seconds:
             trials.append(Trial(name, "not tried: time was up"))
@@ -83,12 +85,13 @@ def choose(
 
 def table(trials: Sequence[Trial]) -> str:
     """The trials as lines of text."""
-    lines = [f"{'engine':<14} {'tokens/s':>9} {'load s':>7} {'agreement':>10}  outcome"]
+    lines = [f"{'engine':<14} {'tokens/s':>9} {'load s':>7} {'agreement':>10} {'on notes':>8}  outcome"]
     for trial in trials:
         speed = "-" if trial.tokens_per_second is None else f"{trial.tokens_per_second:,.0f}"
         load = "-" if trial.load_seconds is None else f"{trial.load_seconds:.1f}"
         agreed = "-" if trial.agreement is None else f"{100 * trial.agreement:.2f} %"
-        lines.append(f"{trial.name:<14} {speed:>9} {load:>7} {agreed:>10}  {trial.outcome}")
+        notes = "-" if trial.notes is None else trial.notes
+        lines.append(f"{trial.name:<14} {speed:>9} {load:>7} {agreed:>10} {notes:>8}  {trial.outcome}")
     return "\n".join(lines)
 
 
@@ -127,7 +130,7 @@ def _try(name: str, trained: Trained, probe: _Probe, to_beat: float, bound: Boun
     said = predict_chunk(replace(trained, runner=run), probe.notes, BATCH_TOKENS)
     found = agreement(trained.task, probe.fp32, said, known_gold(trained.task, trained.schema, probe.notes))
     outcome = "keeps the spans" if found.holds(bound) else "changes too much"
-    return replace(measured, outcome=outcome, agreement=found.share), took
+    return replace(measured, outcome=outcome, agreement=found.share, notes=found.notes), took
 
 
 def _seconds(run: Runner, rows: list[Any]) -> float:

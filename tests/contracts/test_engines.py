@@ -85,6 +85,23 @@ def test_answers_are_those_of_the_model_row_by_row(name: str, kind: str, task: s
     assert run([], 100) == []
 
 
+def rounds(name: str, precision: str) -> bool:
+    """OpenVINO takes bf16 where the processor has it, and fp32 elsewhere."""
+    if (name, precision) != ("openvino", "bf16"):
+        return True
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_weights_that_one_onnx_file_cannot_hold(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clinnlp.engines import onnx
+
+    monkeypatch.setattr(onnx, "LARGEST", 1000)
+    with pytest.raises(ConfigError, match=r"the weights are more than the 2 GiB .* Next: choose openvino"):
+        onnx.Onnx().runner(trained(tiny, "bert", "ner"))
+
+
 @pytest.mark.parametrize(("name", "precision"), ROUNDED)
 def test_rounded_answers_are_near_and_not_the_same_and_the_model_stays_as_it_was(
     name: str, precision: str, tiny: Tiny
@@ -95,7 +112,7 @@ def test_rounded_answers_are_near_and_not_the_same_and_the_model_stays_as_it_was
     run = plugins.find("engines", name)(precision=precision).runner(model)
     found = run(given, 1000)
     off = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, before, strict=True))
-    assert 1e-5 < off < 0.05
+    assert (1e-5 if rounds(name, precision) else -1) < off < 0.05
     after = plain_runner(model)(given, 1000)
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
     if name in ("onnx", "openvino"):  # whatever else is in the shard: a redone one has the same bytes

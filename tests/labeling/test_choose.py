@@ -78,7 +78,7 @@ def test_the_fastest_that_keeps_the_spans(tiny: Tiny, monkeypatch: pytest.Monkey
         "onnx-int8": "chosen",
     }
     wrong = trials[1]
-    assert wrong.agreement is not None and wrong.agreement < 0.9
+    assert wrong.agreement is not None and wrong.agreement < 0.9 and wrong.notes == 30
     lenient, _ = choose(random_model(tiny), NOTES, Bound(0.0), candidates=["packed-bf16"])
     assert lenient is engines["packed-bf16"]
 
@@ -115,9 +115,9 @@ def test_real_engines(tiny: Tiny) -> None:
 
 
 def test_the_table() -> None:
-    trials = [Trial("torch-fp32", "chosen", 1234.5, 0.0, 1.0), Trial("onnx-int8", "not tried: time was up")]
+    trials = [Trial("torch-fp32", "chosen", 1234.5, 0.0, 1.0, 30), Trial("onnx-int8", "not tried: time was up")]
     assert table(trials).splitlines() == [
-        "engine          tokens/s  load s  agreement  outcome",
-        "torch-fp32         1,234     0.0   100.00 %  chosen",
-        "onnx-int8              -       -          -  not tried: time was up",
+        "engine          tokens/s  load s  agreement on notes  outcome",
+        "torch-fp32         1,234     0.0   100.00 %       30  chosen",
+        "onnx-int8              -       -          -        -  not tried: time was up",
     ]
