@@ -22,6 +22,8 @@ class Onnx(Engine):
 
     precision: Literal["fp32", "int8"] = "fp32"
     """int8 rounds the weights of linear layers by output channel, and their inputs at run time; the head stays fp32."""
+    keep: int = 0
+    """With int8: how many linear layers stay fp32, those with the most extreme inputs, which int8 rounds worst."""
     threads: int | None = None
     """Processor threads; null takes as many as torch would."""
 
@@ -43,7 +45,9 @@ class Onnx(Engine):
         path.write_bytes(graph.SerializeToString())
         check_runner(self, trained, self.open(folder), wanted)
         if self.precision == "int8":
-            _products_in_int8(path, head=[n.name for n in graph.graph.node if n.op_type in ("MatMul", "Gemm")][-1])
+            nodes = _linear(graph)
+            kept = [nodes[-1], *(nodes[number] for number in _extreme(trained)[: self.keep])]  # the head is the last
+            _products_in_int8(path, kept)
 
     def open(self, folder: Path) -> Runner:
         """The runner of `model.onnx`."""
@@ -84,12 +88,41 @@ def _graph_of(trained: Trained) -> Any:
     return proto
 
 
-def _products_in_int8(path: Path, head: str) -> None:
-    """Round the weights of all linear layers but the head."""
+def _linear(proto: Any) -> list[str]:
+    """The names of the products with stored weights, in the order in which they are computed."""
+    stored = {weights.name for weights in proto.graph.initializer if len(weights.dims) == 2}
+    return [n.name for n in proto.graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in stored]
+
+
+def _extreme(trained: Trained) -> list[int]:
+    """The numbers of the linear layers in the order of computing, those with the farthest outliers among inputs first."""
+    import torch
+
+    model: Any = trained.model
+    reach: dict[Any, float] = {}
+
+    def look(layer: Any, inputs: tuple[Any, ...]) -> None:
+        found = float(inputs[0].abs().max() / inputs[0].square().mean().sqrt())
+        reach[layer] = max(reach.get(layer, 0.0), found)
+
+    hooks = [m.register_forward_pre_hook(look) for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    try:
+        run = plain_runner(trained)
+        for row in probe_rows(trained):
+            run([row], len(row))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    values = list(reach.values())
+    return sorted(range(len(values)), key=lambda number: -values[number])
+
+
+def _products_in_int8(path: Path, kept: list[str]) -> None:
+    """Round the weights of all linear layers but some."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with quiet():
         quantize_dynamic(
             str(path), str(path), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=[head],
+            nodes_to_exclude=kept,
         )  # fmt: skip

@@ -105,5 +105,5 @@ def _refusal(settings: Export, agreed: Agreement) -> IntegrityError:
     return IntegrityError(
         f"not exported: {told}",
         where=f"engine {engine['name']}-{engine['precision']}",
-        next="choose another precision, give more notes, or set --bound.agreement and --bound.lost_points",
+        next="choose another precision, --engine.keep 8 with onnx-int8, or --bound.agreement and --bound.lost_points",
     )

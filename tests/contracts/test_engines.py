@@ -102,6 +102,28 @@ def test_weights_that_one_onnx_file_cannot_hold(tiny: Tiny, monkeypatch: pytest.
         onnx.Onnx().runner(trained(tiny, "bert", "ner"))
 
 
+def test_layers_with_extreme_inputs_may_stay_fp32_in_onnx(tiny: Tiny, tmp_path: Path) -> None:
+    import onnx
+
+    from clinnlp.engines.onnx import Onnx
+
+    model = trained(tiny, "bert", "ner")
+    with torch.no_grad():  # one input of this layer is 100 times the others, so that nearly all of them round to 0
+        model.model.bert.encoder.layer[1].output.dense.weight.mul_(3)
+        model.model.bert.encoder.layer[1].intermediate.dense.bias[0] += 100
+    Onnx(precision="int8", keep=1).export(model, tmp_path)
+    names = {node.op_type: 0 for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    for node in onnx.load(tmp_path / "model.onnx").graph.node:
+        names[node.op_type] += 1
+    assert names["MatMulInteger"] == 2 * 6 - 1
+    wanted, given = plain_runner(model)(rows(model), 1000), rows(model)
+    run = Onnx().open(tmp_path)
+    off = max(np.abs(a - b).max() for a, b in zip(run(given, 1000), wanted, strict=True))
+    Onnx(precision="int8").export(model, tmp_path)
+    run = Onnx().open(tmp_path)
+    assert off < max(np.abs(a - b).max() for a, b in zip(run(given, 1000), wanted, strict=True)) / 3
+
+
 @pytest.mark.parametrize(("name", "precision"), ROUNDED)
 def test_rounded_answers_are_near_and_not_the_same_and_the_model_stays_as_it_was(
     name: str, precision: str, tiny: Tiny
