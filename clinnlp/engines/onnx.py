@@ -95,7 +95,7 @@ def _linear(proto: Any) -> list[str]:
 
 
 def _extreme(trained: Trained) -> list[int]:
-    """The numbers of the linear layers in the order of computing, those with the farthest outliers among inputs first."""
+    """The linear layers by number in the order of computing; those with the farthest outliers as inputs first."""
     import torch
 
     model: Any = trained.model
