@@ -24,7 +24,7 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
     """Make the dataclass `kind` from plain values, strictly.
 
     A field whose type is a plug-in base (it has a `kind`) takes `NAME`, `NAME-VALUE` (`plugins.find_variant`) or
-    `{name: NAME, option: value}`; where its type names words beside the plug-in (`Literal["auto"] | Engine`), these too.
+    `{name: NAME, option: value}`; where its type has words beside the plug-in (`Literal["auto"] | Engine`), these too.
     A field marked `metadata={"flat": True}` takes a plug-in's name, and the plug-in's options stand beside it.
     Raises ConfigError for an unknown key (with the nearest valid one), a missing one or a wrong type.
     """

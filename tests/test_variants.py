@@ -56,7 +56,7 @@ def test_a_value_that_is_given_twice_is_refused() -> None:
 
 def test_a_kind_without_such_an_option_has_plain_names_only() -> None:
     assert plugins.variants(plugins.find("tasks", "ner")) == ()
-    with pytest.raises(ConfigError, match="'jsonl-bf16' is not one of the formats. Next: Did you mean 'jsonl'"):
+    with pytest.raises(ConfigError, match=r"'jsonl-bf16' is not one of the formats\. Next: Did you mean 'jsonl'"):
         plugins.find_variant("formats", "jsonl-bf16")
 
 
