@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clinnlp.core.document import Document
+from clinnlp.engines.base import Engine
+from clinnlp.engines.torch import Torch
 from clinnlp.errors import ConfigError, LogitsError
 from clinnlp.models.folder import Card, base_folder, check_folder
 from clinnlp.version import VERSION
@@ -38,6 +40,7 @@ class ModelFolder:
 
     folder: Path
     base: str | None = None
+    engine: Engine = field(default_factory=Torch)
 
     def fingerprint(self) -> dict[str, str]:
         """The hash of every file of the model and of its base, versions, device and number format.
@@ -52,16 +55,15 @@ class ModelFolder:
         if (self.folder / "adapter_config.json").is_file():
             base = base_folder(card.with_base(self.base).base)
             parts |= _hashes("base", base) if base else {"base": f"{card.base}@{card.revision}"}
-        return parts | versions() | {"device": "cpu", "numbers": "float32"}
+        return parts | versions() | {"device": "cpu", "numbers": getattr(self.engine, "precision", "fp32")}
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""
-        from clinnlp.engines.torch import Torch
         from clinnlp.labeling.predict import predict_chunk
         from clinnlp.models.load import load_trained
 
         trained = load_trained(self.folder, self.base)
-        trained.runner = finite(trained.runner or Torch().runner(trained))
+        trained.runner = finite(trained.runner or self.engine.runner(trained))
         return lambda documents, batch_tokens: predict_chunk(trained, documents, batch_tokens)
 
 

@@ -84,7 +84,7 @@ def fit(
         start = time.perf_counter()
         trainer.train()
         result.seconds = time.perf_counter() - start
-        # under bf16 accelerate wraps `forward` in autocast and leaves it so: what is saved must answer as what is scored
+        # accelerate leaves bf16 autocast around `forward`: what is saved must answer as what is scored
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     watch.restore(model)
     model.eval()

@@ -188,3 +188,17 @@ def test_a_finished_run_hands_over_once_more(
     assert "the target is there already" in capsys.readouterr().err
     assert command("label", *HERE, *words, "--to", "brat") == 2
     assert "give --to and --to_path" in capsys.readouterr().err
+
+
+def test_an_engine_is_chosen_and_a_run_goes_on_with_it_alone(
+    ner_run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--shard_documents", 5)
+    for name, engine in (("torch", ()), ("packed", ("--engine", "packed", "--engine.precision", "fp32"))):
+        assert command("label", *HERE, *words, *engine, "--out", tmp_path / name) == 0
+    torch, packed = (clinnlp.read_labels(tmp_path / name).spans for name in ("torch", "packed"))
+    assert torch.drop(columns="score").equals(packed.drop(columns="score"))
+    assert command("label", *HERE, *words, "--out", tmp_path / "packed") == 4
+    assert "differs in setting.engine" in capsys.readouterr().err
+    assert command("label", *HERE, *words, "--engine", "packd", "--out", tmp_path / "typo") == 2
+    assert "Did you mean 'packed'" in capsys.readouterr().err
