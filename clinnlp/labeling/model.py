@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clinnlp.core.document import Document
 from clinnlp.engines.base import Engine
-from clinnlp.engines.torch import Torch
 from clinnlp.errors import ConfigError, LogitsError
 from clinnlp.models.folder import Card, base_folder, check_folder
 from clinnlp.version import VERSION
@@ -40,7 +39,7 @@ class ModelFolder:
 
     folder: Path
     base: str | None = None
-    engine: Engine = field(default_factory=Torch)
+    engine: Engine | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """The hash of every file of the model and of its base, versions, device and number format.
@@ -59,11 +58,12 @@ class ModelFolder:
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""
+        from clinnlp.engines.base import plain_runner, run_by
         from clinnlp.labeling.predict import predict_chunk
         from clinnlp.models.load import load_trained
 
-        trained = load_trained(self.folder, self.base)
-        trained.runner = finite(trained.runner or self.engine.runner(trained))
+        trained = run_by(load_trained(self.folder, self.base), self.engine)
+        trained.runner = finite(trained.runner or plain_runner(trained))
         return lambda documents, batch_tokens: predict_chunk(trained, documents, batch_tokens)
 
 

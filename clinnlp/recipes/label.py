@@ -10,7 +10,6 @@ from pathlib import Path
 from clinnlp import config
 from clinnlp.core.run import MANIFEST, SETTINGS, Manifest, encode_json
 from clinnlp.engines.base import Engine
-from clinnlp.engines.torch import Torch
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
@@ -48,8 +47,8 @@ class Label(Options):
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
-    engine: Engine = field(default_factory=Torch)
-    """How the model is run: torch, or packed without padding (--engine packed --engine.precision bf16)."""
+    engine: Engine | None = None
+    """How the model is run, such as packed-bf16; null is torch, or what an exported model was made for."""
     to: Format | None = None
     """Hand the notes over in this format too, once all are labeled (--to omop, with its options: --to.schema cdm)."""
     to_path: str | None = None
@@ -68,7 +67,7 @@ class Label(Options):
 def run(settings: Label) -> int:
     """Do the labeling; returns the exit status: 3 if documents were set aside."""
     # 1. what is labeled, and by what: nothing heavy is loaded
-    settings = replace(settings, engine=settings.engine.resolved())
+    settings = replace(settings, engine=settings.engine and settings.engine.resolved())
     values = config.plain(settings)
     source = Notes(settings.notes, settings.format)
     model = ModelFolder(settings.model, settings.base, settings.engine)
