@@ -8,7 +8,8 @@ timed from notes to Parquet files on disk, the pipeline to its list of entities.
 thread; all are run in turn, `--pairs` times over the first distinct notes, and ratios are medians over the pairs.
 `--whole` adds one pass over all notes, copies included, of the fastest engine that keeps the spans and of the pipeline.
 The peaks of matrix products are measured in the same run; a share of peak counts all products of the rows that were
-read. Entities are compared note by note, as (start, end, label).
+read. Entities are compared note by note, as (start, end, label): as each side reads them, and as the pipeline reads what
+an engine answers to the pipeline's own windows, which leaves only what the engine computes.
 """
 
 import argparse
@@ -112,6 +113,9 @@ def main() -> None:
     facts["engines"] = {
         name: row(name, seconds, watched, facts, trained.model) | told(name, entities, watched, notes) for name in names
     }
+    for name, run in runners.items():
+        same = labeling_peer.counts(peer.reading(run.run, notes, BATCH_TOKENS), entities["pipeline"])
+        facts["engines"][name]["entities_read_as_the_pipeline_reads"] = labeling_peer.named(same)
     if args.whole:
         kept = [name for name in runners if facts["engines"][name]["span_f1_with_fp32"] >= 0.99]
         best = max(kept, key=lambda name: facts["engines"][name]["tokens_per_second"])

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -48,6 +49,21 @@ class Peer:
             for note, found in zip(notes, answers, strict=True)
         }
 
+    def reading(self, run: Any, notes: list[Document], budget: int) -> Entities:
+        """The entities that the pipeline's own reading makes of what an engine answers to the pipeline's windows."""
+        before, _, after = self.run._sanitize_parameters(aggregation_strategy="simple", stride=STRIDE)
+        found: Entities = {}
+        for note in notes:
+            windows = list(self.run.preprocess(note.text, **before))
+            rows = [w["input_ids"][0][w["attention_mask"][0] == 1].numpy().astype(np.int32) for w in windows]
+            answers = run(rows, budget)
+            for window, answer in zip(windows, answers, strict=True):
+                padding = window["input_ids"].shape[1] - len(answer)
+                window["logits"] = torch.from_numpy(np.pad(answer, ((0, padding), (0, 0))))[None]
+            entities = self.run.postprocess(windows, **after)
+            found[note.id] = {(e["start"], e["end"], e["entity_group"]) for e in entities}
+        return found
+
 
 def counts(ours: Entities, theirs: Entities) -> tuple[int, int, int]:
     """Entities of both, of ours alone and of theirs alone."""
@@ -58,15 +74,19 @@ def counts(ours: Entities, theirs: Entities) -> tuple[int, int, int]:
     )
 
 
+def named(found: tuple[int, int, int]) -> dict[str, Any]:
+    """Counts by the names they have in the results."""
+    return dict(zip(("both", "only clinnlp", "only pipeline"), found, strict=True))
+
+
 def compare(ours: Entities, theirs: Entities, notes: list[Document]) -> dict[str, Any]:
     """How many entities both found, how many only one did, and what the difference is."""
-    both, mine, other = counts(ours, theirs)
     why: dict[str, Counter[str]] = {"only_clinnlp": Counter(), "only_pipeline": Counter()}
     for note in notes:
         a, b = ours[note.id], theirs[note.id]
         why["only_clinnlp"].update(reason(entity, b, a, note.text) for entity in a - b)
         why["only_pipeline"].update(reason(entity, a, b, note.text) for entity in b - a)
-    return {"both": both, "only clinnlp": mine, "only pipeline": other} | {
+    return named(counts(ours, theirs)) | {
         f"why_{side}": dict(found.most_common()) for side, found in why.items()
     }
 

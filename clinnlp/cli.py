@@ -190,9 +190,10 @@ def _visible(text: str) -> str:
 
 def _overview() -> str:
     lines = [f"clinnlp {VERSION}: carry a language model into a clinic", "", f"usage: {USAGE}", "", "verbs:"]
+    width = max(map(len, verbs()))
     for verb in verbs():
         kind = settings_of(importlib.import_module(f"clinnlp.recipes.{verb}"))
-        lines.append(f"  {verb:<10} {plugins.meaning(kind)}")
+        lines.append(f"  {verb:<{width}} {plugins.meaning(kind)}")
     return "\n".join([*lines, "", "clinnlp VERB --help lists the settings of a verb; each is a key of its config too."])
 
 
