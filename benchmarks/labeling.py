@@ -8,8 +8,8 @@ timed from notes to Parquet files on disk, the pipeline to its list of entities.
 thread; all are run in turn, `--pairs` times over the first distinct notes, and ratios are medians over the pairs.
 `--whole` adds one pass over all notes, copies included, of the fastest engine that keeps the spans and of the pipeline.
 The peaks of matrix products are measured in the same run; a share of peak counts all products of the rows that were
-read. Entities are compared note by note, as (start, end, label): as each side reads them, and as the pipeline reads what
-an engine answers to the pipeline's own windows, which leaves only what the engine computes.
+read. Entities are compared note by note, as (start, end, label): as each side reads them, and as the pipeline reads
+what an engine answers to the pipeline's own windows, which leaves only what the engine computes.
 """
 
 import argparse

@@ -86,9 +86,7 @@ def compare(ours: Entities, theirs: Entities, notes: list[Document]) -> dict[str
         a, b = ours[note.id], theirs[note.id]
         why["only_clinnlp"].update(reason(entity, b, a, note.text) for entity in a - b)
         why["only_pipeline"].update(reason(entity, a, b, note.text) for entity in b - a)
-    return named(counts(ours, theirs)) | {
-        f"why_{side}": dict(found.most_common()) for side, found in why.items()
-    }
+    return named(counts(ours, theirs)) | {f"why_{side}": dict(found.most_common()) for side, found in why.items()}
 
 
 def reason(entity: tuple[int, int, str], others: set[Any], own: set[Any], text: str) -> str:

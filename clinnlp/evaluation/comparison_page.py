@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from clinnlp.core.report import Interval
 from clinnlp.evaluation.comparison import Arm, Comparison, Contrast
-from clinnlp.evaluation.comparison_report import Costs, comparison_facts, known_costs, spent
+from clinnlp.evaluation.comparison_report import Costs, comparison_facts, known_costs, p_text, spent
 from clinnlp.evaluation.panels import Bar, Cell, Panel, Table
 
 Budgets = Mapping[str, Sequence[Mapping[str, str | None]]]
@@ -58,12 +58,8 @@ def _difference(contrast: Contrast) -> tuple[Cell, ...]:
     reach = "-" if interval is None else f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     shown = "-" if math.isnan(contrast.difference) else f"{100 * contrast.difference:+.2f}"
     test = "-" if contrast.outcome is None else contrast.outcome.test
-    return f"{contrast.first} minus {contrast.second}", shown, reach, _p(contrast.p), _p(contrast.p_holm), test
+    return f"{contrast.first} minus {contrast.second}", shown, reach, p_text(contrast.p), p_text(contrast.p_holm), test
 
 
 def _bar(value: float, interval: Interval | None) -> Bar:
     return Bar(value, *((interval.low, interval.high) if interval else (None, None)))
-
-
-def _p(value: float) -> str:
-    return "-" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -59,19 +59,19 @@ def comparison_text(comparisons: Sequence[Comparison], costs: Costs, seeds: Mapp
         told = [printable(run.name), *([printable(arm_of[run.name])] if several else []), seed]
         scores = [c.runs[number] for c in comparisons]
         rows.append([*told, *_cells(scores, spread=False), *spent([run.name], costs, known)])
-    parts = [_table(first, rows, 2 if several else 1)]
+    parts = [text_table(first, rows, 2 if several else 1)]
     if several:
         rows = []
         for number, arm in enumerate(head.arms):
             scores = [c.arms[number] for c in comparisons]
             told = [printable(arm.name), str(len(arm.scores))]
             rows.append([*told, *_cells(scores, spread=True), *spent([*arm.scores], costs, known)])
-        parts.append(_table(["arm", "runs", *_heads(comparisons, spread=True), *known], rows, 1))
+        parts.append(text_table(["arm", "runs", *_heads(comparisons, spread=True), *known], rows, 1))
     for comparison in comparisons:
         if comparison.contrasts:
             heads = [f"{comparison.measure.name} of", "minus", "difference", "95 % interval", "p", "Holm"]
             rows = [_difference(contrast) for contrast in comparison.contrasts]
-            parts.append(_table([*heads, "test"], rows, 2))
+            parts.append(text_table([*heads, "test"], rows, 2))
     return "\n".join([*parts, "".join(f"{fact}.\n" for fact in comparison_facts(comparisons))])
 
 
@@ -91,7 +91,7 @@ def comparison_facts(comparisons: Sequence[Comparison]) -> Iterator[str]:
         if not contrast.together:
             yield f"{_names(contrast, 'and')}: {contrast.paired}"
         elif len(contrast.together) > 1:
-            told = ", ".join(_number(value, "+") for value in contrast.by_run)
+            told = ", ".join(score_text(value, "+") for value in contrast.by_run)
             yield f"{_names(contrast, 'minus')} {contrast.paired}, {head.measure.name}: {told}"
     if any(len(arm.scores) > 1 for arm in head.arms):
         yield (
@@ -134,7 +134,7 @@ def _heads(comparisons: Sequence[Comparison], spread: bool) -> list[str]:
 def _cells(arms: Sequence[Arm], spread: bool) -> list[str]:
     cells: list[str] = []
     for arm in arms:
-        cells += [_number(arm.mean), *([_number(arm.sd)] if spread else []), _span(arm.interval)]
+        cells += [score_text(arm.mean), *([score_text(arm.sd)] if spread else []), interval_text(arm.interval)]
     return cells
 
 
@@ -155,7 +155,13 @@ def spent(runs: Sequence[str], costs: Costs, names: Sequence[str]) -> list[str]:
 def _difference(contrast: Contrast) -> list[str]:
     names = [printable(contrast.first), printable(contrast.second)]
     test = "-" if contrast.outcome is None else contrast.outcome.test
-    told = [_number(contrast.difference, "+"), _span(contrast.interval), _p(contrast.p), _p(contrast.p_holm), test]
+    told = [
+        score_text(contrast.difference, "+"),
+        interval_text(contrast.interval),
+        p_text(contrast.p),
+        p_text(contrast.p_holm),
+        test,
+    ]
     return [*names, *told]
 
 
@@ -175,7 +181,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
     }
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
     """Columns of equal width: the first `names` and the last text column to the left, figures to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     lines = []
@@ -196,13 +202,13 @@ def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _number(value: float, sign: str = "") -> str:
+def score_text(value: float, sign: str = "") -> str:
     return "-" if math.isnan(value) else f"{value:{sign}.{DIGITS}f}"
 
 
-def _span(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.low:.{DIGITS}f} to {interval.high:.{DIGITS}f}"
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
     return "-" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"

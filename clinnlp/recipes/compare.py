@@ -1,10 +1,9 @@
 """`clinnlp compare`: two or more finished runs on the same documents, their differences tested."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clinnlp.core.document import Document
@@ -15,11 +14,12 @@ from clinnlp.recipes._budget import Budget, budget_of, budget_verdict
 from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._over_data_sets import are_comparisons, compare_over_data_sets
+from clinnlp.recipes._over_folds import over_folds
 from clinnlp.recipes._runs import StoredRun, answers_of, gold_of, named_arms, predictions_of, read_runs, same_gold
 from clinnlp.recipes._scores import provenance
 
 if TYPE_CHECKING:
-    from clinnlp.evaluation.comparison import Contrast, Measure, RunCounts
+    from clinnlp.evaluation.comparison import Measure, RunCounts
     from clinnlp.evaluation.panels import Panel
 
 log = logging.getLogger("clinnlp")
@@ -90,6 +90,7 @@ def run(settings: Compare) -> int:
 
     # 2. scores, intervals and tests
     from clinnlp.evaluation.comparison import Drawing, compare_runs
+    from clinnlp.evaluation.comparison_labels import compare_labels, label_panels, labels_text
     from clinnlp.evaluation.comparison_page import comparison_panels
     from clinnlp.evaluation.comparison_report import comparison_text, comparison_values
     from clinnlp.evaluation.pairing import count_data
@@ -106,13 +107,16 @@ def run(settings: Compare) -> int:
             for one, arm, answers in zip(stored, arms, predicted, strict=True)
         ]
         made = [compare_runs(counted, units, measure, how) for measure in _measures(stored, part)]
-        folds = list(_over_folds(stored, made[0].contrasts, part))
+        by_label = compare_labels(counted, units, labels[part], how)
+        folds = list(over_folds(stored, made[0].contrasts, part))
         values[part] = {one.measure.key: comparison_values(one) for one in made}
+        values[part]["by_label"] = {label: comparison_values(one) for label, one in by_label.items()}
         values[part]["over_folds"] = [told for told, _ in folds]
         title = f"{TITLES[part]}: {len(gold):,} documents, the same in all {len(stored)} runs\n{_warning(stored)}\n"
         text = comparison_text(made, {one.name: one.costs for one in stored}, {one.name: one.seed for one in stored})
-        texts.append(title + text + "".join(f"{sentence}.\n" for _, sentence in folds))
+        texts.append(title + text + "".join(f"{sentence}.\n" for _, sentence in folds) + labels_text(by_label))
         panels += comparison_panels(TITLES[part], made, {one.name: one.costs for one in stored}, [s for _, s in folds])
+        panels += label_panels(TITLES[part], by_label)
 
     # 3. report, with what each arm was given
     _write(run, (stored, arms), gold, (values, texts, panels))
@@ -238,39 +242,3 @@ def _measures(stored: Sequence[StoredRun], part: str) -> "tuple[Measure, ...]":
 
     one_label_each = part == "notes" and not any(one.metrics["notes"]["multi_label"] for one in stored)
     return (ACCURACY if one_label_each else MICRO_F1), MACRO_F1
-
-
-def _over_folds(
-    stored: Sequence[StoredRun], contrasts: "Sequence[Contrast]", part: str
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """The corrected t-test of arms that were cross-validated on the same folds: its values and a sentence."""
-    from clinnlp.evaluation.comparison_report import outcome_values
-    from clinnlp.evaluation.rendering import printable
-    from clinnlp.evaluation.significance import FEWEST_PAIRS, corrected_t
-
-    folds = {one.name: one.folds for one in stored}
-    for contrast in contrasts:
-        pairs = [(folds[one], folds[other]) for one, other in contrast.together]
-        first = pairs[0][0] if pairs else None
-        if first is None or not first.score.startswith(part):
-            continue
-        scores: list[tuple[float, float]] = []
-        for one, other in pairs:
-            if one is None or other is None or not one.shape == other.shape == first.shape:
-                break
-            both = [(one.by_fold[name], other.by_fold[name]) for name in one.by_fold]
-            scores += [(ours, theirs) for ours, theirs in both if ours is not None and theirs is not None]
-        if len(scores) < max(2, len(pairs) * len(first.by_fold)):  # a fold without a score leaves no test
-            continue
-        differences = [ours - theirs for ours, theirs in scores]
-        try:
-            outcome = corrected_t(differences, fmean(first.train_notes), fmean(first.test_notes))
-        except DataError as error:
-            log.warning("no t-test over folds: %s", error.what)
-            continue
-        yield (
-            {"first": contrast.first, "second": contrast.second, "score": first.score, "test": outcome_values(outcome)},
-            f"Over {len(scores)} folds and seeds, {printable(contrast.first)} minus {printable(contrast.second)} in "
-            f"{first.score}: {outcome.difference:+.4f}, corrected t-test p = {outcome.p:.4f}"
-            + (f" (fewer than {FEWEST_PAIRS} pairs: read it as a hint)" if len(scores) < FEWEST_PAIRS else ""),
-        )

@@ -178,7 +178,8 @@ class _Watch(TrainerCallback):
         self.processor += time.process_time() - scoring  # not time of training
         better = self.result.best_score is None or value > self.result.best_score
         self.result.history.append(self._now(state) | {"score": value})
-        self._say(state, f"loss {self.loss:.4f}  dev {value:.4f}{'  best' if better else ''}")
+        loss = "" if math.isnan(self.loss) else f"loss {self.loss:.4f}  "  # the first comes after the first score
+        self._say(state, f"{loss}dev {value:.4f}{'  best' if better else ''}")
         if better:
             self.result.best_score, self.result.best_step, self.worse = value, step, 0
             self.best = {n: w.detach().cpu().clone() for n, w in model.named_parameters() if w.requires_grad}
