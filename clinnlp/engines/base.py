@@ -1,7 +1,7 @@
 """What an engine is: one way to turn rows of token ids into the logits of a trained model."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from clinnlp.encode.packing import pad_rows
 from clinnlp.errors import ConfigError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.models.load import Runner, Trained
-from clinnlp.plugins import find_variant
+from clinnlp.plugins import find, find_variant
 
 TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
 PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
@@ -33,6 +33,8 @@ class Engine:
     kind: ClassVar[str] = "engines"
     variant: ClassVar[str] = "precision"
     """The option whose value may stand in the name: packed-bf16."""
+    library: ClassVar[str] = "torch"
+    """The package that computes; a labeling run goes on with the version of it that it began with."""
 
     def resolved(self) -> "Engine":
         """The engine with a number format instead of `auto`, so that a run names what it was made with."""
@@ -80,6 +82,13 @@ def engine_named(name: str) -> Engine:
 def plain_engine(engine: Engine) -> dict[str, Any]:
     """The name of an engine with its options, as a model folder stores them."""
     return {"name": engine_name(engine), **config.plain(engine)}
+
+
+def engine_of(values: Mapping[str, Any]) -> Engine:
+    """The engine that `plain_engine` gave these values for."""
+    options = dict(values)
+    engine: Engine = config.build(find("engines", str(options.pop("name", ""))), options, "engine")
+    return engine
 
 
 def run_by(trained: Trained, engine: Engine | None) -> Trained:

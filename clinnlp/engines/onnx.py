@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from clinnlp.engines._graph import INPUTS, OUTPUT, one_by_one, quiet, threads, traceable
 from clinnlp.engines.base import PROBE, Engine, check_runner, need, plain_runner, probe_rows, unfit
@@ -19,6 +19,8 @@ class Onnx(Engine):
 
     Rows are run one by one, without padding. The exporter is torch's; weights are in the file, which is at most 2 GB.
     """
+
+    library: ClassVar[str] = "onnxruntime"
 
     precision: Literal["fp32", "int8"] = "fp32"
     """int8 rounds the weights of linear layers by output channel, and their inputs at run time; the head stays fp32."""

@@ -4,7 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Openvino(Engine):
 
     Rows are run one by one, without padding.
     """
+
+    library: ClassVar[str] = "openvino"
 
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """bf16 rounds where it is faster; int8 rounds the weights of linear layers by output channel, their inputs at run

@@ -9,14 +9,14 @@ from clinnlp.errors import ChangedError, DataError, InUseError
 from clinnlp.labeling.model import MACHINE
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.plan import Ids, Plan, cut, describe, differences, read_plan, write_plan
-from clinnlp.labeling.record import RunRecord, last_record
+from clinnlp.labeling.record import PINNED, RunRecord, last_record
 from clinnlp.labeling.source import Files, Source
 from clinnlp.labeling.store import LOCK, WRITERS, Store
 from clinnlp.labeling.worker import doc_ref
 
 log = logging.getLogger("clinnlp")
 
-PREPARED = {LOCK, "key", "plan", WRITERS}  # what a run that never came to its record leaves
+PREPARED = {LOCK, "key", "plan", WRITERS, PINNED}  # what a run that never came to its record leaves
 ANOTHER = "give the settings and model of that run to go on with it, or choose a new --out"
 
 

@@ -1,19 +1,18 @@
 """The fastest engine that keeps the spans, found out on some of the user's own notes."""
 
+import math
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clinnlp import config
 from clinnlp.core.document import Document
-from clinnlp.engines.base import Engine, engine_named
+from clinnlp.engines.base import Engine, engine_named, engine_of
 from clinnlp.errors import ConfigError
 from clinnlp.labeling.agree import Bound, agreement, known_gold
 from clinnlp.labeling.predict import BATCH_TOKENS, predict_chunk
 from clinnlp.models.load import Runner, Trained
-from clinnlp.plugins import find
 
 NOTES = 200
 SECONDS = 30.0
@@ -62,8 +61,7 @@ def choose(
     `seconds`. Torch in fp32 where nothing is faster or the notes hold no text. What `export` made has its engine.
     """
     if trained.card.engine:
-        options = dict(trained.card.engine)
-        return config.build(find("engines", options.pop("name")), options, "engine"), []
+        return engine_of(trained.card.engine), []
     start = time.perf_counter()
     best = REFERENCE
     probe = _probe(trained, documents, seconds)
@@ -129,6 +127,8 @@ def _try(name: str, trained: Trained, probe: _Probe, to_beat: float, bound: Boun
         return measured, took
     said = predict_chunk(replace(trained, runner=run), probe.notes, BATCH_TOKENS)
     found = agreement(trained.task, probe.fp32, said, known_gold(trained.task, trained.schema, probe.notes))
+    if math.isnan(found.share):
+        return replace(measured, outcome="not proven: the model finds nothing in these notes", notes=found.notes), took
     outcome = "keeps the spans" if found.holds(bound) else "changes too much"
     return replace(measured, outcome=outcome, agreement=found.share, notes=found.notes), took
 

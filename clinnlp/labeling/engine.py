@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,11 +34,17 @@ LEAST_FAILURES = 20  # notes set aside before a share of them says anything
 
 @contextmanager
 def open_run(
-    out: str | Path, source: Source, model: Model, fingerprint: Mapping[str, str], options: Options
+    out: str | Path,
+    source: Source,
+    model: Model,
+    fingerprint: Mapping[str, str],
+    options: Options,
+    decide: Callable[[Store], Model] | None = None,
 ) -> Iterator["LabelingRun"]:
     """The run in `out`, new or gone on with, for as long as it is worked on; nothing is touched if it is finished.
 
-    `fingerprint` is all that changes what labels are, by name. Raises ChangedError if the folder holds another run and
+    `fingerprint` is all that changes what labels are, by name. With `decide` the model, and its part of the
+    fingerprint, is settled once the store may be written to. Raises ChangedError if the folder holds another run and
     InUseError if another process works on it; SIGINT and SIGTERM raise StoppedError, which says what is kept.
     """
     run = LabelingRun(open_store(out), source, model, options)
@@ -54,6 +60,9 @@ def open_run(
                 run.store.make()
                 held.enter_context(run.store.shared() if options.join else run.store.alone())
                 held.enter_context(run.store.signed())
+                if decide:
+                    run.model = decide(run.store)
+                    fingerprint = {**run.model.fingerprint(), **fingerprint}
                 run.take_up(begin(run.store, source, files, fingerprint, options))
             yield run
         except Stop:

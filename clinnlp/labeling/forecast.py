@@ -6,7 +6,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clinnlp.core.document import Document
@@ -47,19 +47,13 @@ class Forecast:
         return 1e6 / self.notes_per_second / 3600 * price_per_hour
 
 
-def forecast(source: Source, model: Model, options: Options, probed: int = PROBED) -> Forecast:
-    """Count the notes, label a random sample of them with one worker's share of the machine, and reckon.
+def forecast(sample: "Sample", model: Model, options: Options) -> Forecast:
+    """Label a sample of the notes with one worker's share of the machine, and reckon how long all of them will take.
 
     Nothing is written. The time to read the input (twice: to plan and to label) and to load the model is part of it.
     """
-    begun = time.perf_counter()
-    sample = _Sample(probed)
-    for document in _read_once(source, options, sample):
-        sample.offer(document)
-    reading = time.perf_counter() - begun
     workers = max(options.workers, 1)
-    if options.workers > 1:
-        _use_a_share(workers)
+    use_a_share(options)
     begun = time.perf_counter()
     predict = model.load()
     loading = time.perf_counter() - begun
@@ -67,19 +61,31 @@ def forecast(source: Source, model: Model, options: Options, probed: int = PROBE
     labeling = sample.characters / rate / workers if sample.characters else 0.0
     return Forecast(
         sample.records, sample.offered, sample.characters, len(sample.kept), rate, loading,
-        2 * reading + loading + labeling, _peak_bytes(), workers,
+        2 * sample.seconds + loading + labeling, _peak_bytes(), workers,
     )  # fmt: skip
 
 
-class _Sample:
-    """A uniform sample of what is offered, without knowing how much that will be (Vitter 1985), and its sums."""
+class Sample:
+    """A uniform sample of the notes of a run, drawn without knowing how many there are (Vitter 1985), and their sums.
 
-    def __init__(self, most: int) -> None:
+    `kept` are drawn from the documents that the model will see: one of those with the same text in a shard, none that
+    is too long. `seconds` is how long it took to read them all.
+    """
+
+    def __init__(self, source: Source, options: Options, most: int = PROBED) -> None:
         self.most, self.random = most, random.Random(SEED)
         self.kept: list[Document] = []
         self.records = self.offered = self.characters = 0
+        begun = time.perf_counter()
+        for part in cut(source.records(), options.shard_documents):
+            self.records += len(part)
+            documents = (record for record in part if isinstance(record, Document))
+            first = {document.text: document for document in documents if len(document.text) <= options.max_characters}
+            for document in first.values():
+                self._offer(document)
+        self.seconds = time.perf_counter() - begun
 
-    def offer(self, document: Document) -> None:
+    def _offer(self, document: Document) -> None:
         """Count a document and keep it, perhaps."""
         self.offered += 1
         self.characters += len(document.text)
@@ -87,15 +93,6 @@ class _Sample:
             self.kept.append(document)
         elif (place := self.random.randrange(self.offered)) < self.most:
             self.kept[place] = document
-
-
-def _read_once(source: Source, options: Options, sample: _Sample) -> Iterator[Document]:
-    """The documents that the model will see: one of those with the same text in a shard, none that is too long."""
-    for part in cut(source.records(), options.shard_documents):
-        sample.records += len(part)
-        documents = (record for record in part if isinstance(record, Document))
-        first = {document.text: document for document in documents if len(document.text) <= options.max_characters}
-        yield from first.values()
 
 
 def _rate(predict: Predict, documents: Sequence[Document], batch_tokens: int) -> float:
@@ -109,10 +106,12 @@ def _rate(predict: Predict, documents: Sequence[Document], batch_tokens: int) ->
     return max(sum(len(document.text) for document in documents), 1) / (time.perf_counter() - begun)
 
 
-def _use_a_share(workers: int) -> None:
-    import torch
+def use_a_share(options: Options) -> None:
+    """Compute, from now on, with the threads that each of several workers will have."""
+    if options.workers > 1:
+        import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
 
 
 def _peak_bytes() -> int:

@@ -1,6 +1,7 @@
 """What labels: a model folder, as its fingerprint to those who plan and as a function to those who label."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clinnlp.core.document import Document
-from clinnlp.engines.base import Engine
+from clinnlp.engines.base import Engine, engine_name, engine_of, need, plain_engine
+from clinnlp.engines.torch import Torch
 from clinnlp.errors import ConfigError, LogitsError
 from clinnlp.models.folder import Card, base_folder, check_folder
+from clinnlp.models.load import no_weights
 from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ Predict = Callable[[Sequence[Document], int], list[Document]]
 """Documents, and the most tokens of a forward pass, to documents with labels, in the same order."""
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft")
-MACHINE = ("version.", "device", "numbers")  # the parts of a fingerprint that --allow_version_change lets differ
+MACHINE = ("version.", "device", "engine")  # the parts of a fingerprint that --allow_version_change lets differ
 
 
 class Model(Protocol):
@@ -35,26 +38,40 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder made by `finetune`, and where its base lies, if it moved."""
+    """A model folder made by `finetune` or `export`, where its base lies, if it moved, and what runs it."""
 
     folder: Path
     base: str | None = None
     engine: Engine | None = None
 
-    def fingerprint(self) -> dict[str, str]:
-        """The hash of every file of the model and of its base, versions, device and number format.
+    def runs_on(self) -> Engine:
+        """The engine that was asked for, or that the folder was exported for, or torch.
 
-        Raises ConfigError, UnsafeError or ChangedError for a folder that cannot be loaded.
+        Raises ConfigError for a folder that is none, and for another engine than it was exported for.
         """
         if not self.folder.is_dir():
             raise ConfigError("no such model folder", where=str(self.folder), next="check --model")
         card = Card.read(self.folder)
+        if not card.engine:
+            return self.engine or Torch()
+        exported = engine_of(card.engine)
+        if self.engine not in (None, exported):
+            raise no_weights(self.folder, engine_name(exported))
+        return exported
+
+    def fingerprint(self) -> dict[str, str]:
+        """The hash of every file of the model and of its base, its engine, versions and device.
+
+        Raises ConfigError, UnsafeError or ChangedError for a folder that cannot be loaded.
+        """
+        engine, card = self.runs_on(), Card.read(self.folder)
+        need(engine_name(engine), engine.library)
         check_folder(self.folder)
         parts = _hashes("model", self.folder)
         if (self.folder / "adapter_config.json").is_file():
             base = base_folder(card.with_base(self.base).base)
             parts |= _hashes("base", base) if base else {"base": f"{card.base}@{card.revision}"}
-        return parts | versions() | {"device": "cpu", "numbers": getattr(self.engine, "precision", "fp32")}
+        return parts | versions(engine.library) | {"device": "cpu", "engine": json.dumps(plain_engine(engine))}
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""
@@ -97,10 +114,18 @@ def finite(run: "Runner") -> "Runner":
     return checked
 
 
-def versions() -> dict[str, str]:
-    """The versions of what computes labels."""
-    found = {f"version.{name}": metadata.version(name) for name in LIBRARIES}
+def versions(*libraries: str) -> dict[str, str]:
+    """The versions of what computes labels; `libraries` are those of an engine."""
+    found = {f"version.{name}": _version(name) for name in (*LIBRARIES, *libraries)}
     return {"version.clinnlp": VERSION, **found}
+
+
+def _version(module: str) -> str:
+    """The version of the package that a module is installed from, which may have another name (onnxruntime-gpu)."""
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        return metadata.version(metadata.packages_distributions()[module][0])
 
 
 def _hashes(name: str, folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from clinnlp.labeling.store import Store
 from clinnlp.version import VERSION
 
 FORMAT = 1
+PINNED = "engine.json"  # the engine that `--engine auto` chose, from before there is a record
 
 
 @dataclass(frozen=True)

@@ -121,14 +121,19 @@ class NoWeights:
     """Stands where the torch model would be in what `clinnlp export` made: any use of it says so."""
 
     def __init__(self, folder: Path, engine: str) -> None:
-        self.__dict__["refusal"] = ConfigError(
-            f"the folder holds a graph of the {engine} engine and no torch weights",
-            where=str(folder),
-            next=f"use --engine {engine} with the options it was exported with, or the folder it was exported from",
-        )
+        self.__dict__["refusal"] = no_weights(folder, engine)
 
     def __getattr__(self, name: str) -> Any:
         raise self.__dict__["refusal"]
+
+
+def no_weights(folder: Path, engine: str) -> ConfigError:
+    """The error of a folder that was exported for one engine, where another is to run it."""
+    return ConfigError(
+        f"the folder holds a graph of the {engine} engine and no torch weights",
+        where=str(folder),
+        next=f"use --engine {engine} with the options it was exported with, or the folder it was exported from",
+    )
 
 
 def longest_row(model: "torch.nn.Module", wanted: int) -> int:

@@ -6,21 +6,26 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from clinnlp import config
 from clinnlp.core.run import MANIFEST, SETTINGS, Manifest, encode_json
-from clinnlp.engines.base import Engine
+from clinnlp.engines.base import Engine, engine_of
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
+from clinnlp.labeling.agree import Bound
+from clinnlp.labeling.auto import pin, pinned, try_engines
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.engine import LabelingRun, open_run
-from clinnlp.labeling.forecast import Forecast, forecast
+from clinnlp.labeling.forecast import Forecast, Sample, forecast, use_a_share
 from clinnlp.labeling.handover import hand_over
 from clinnlp.labeling.model import ModelFolder
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.progress import Progress
 from clinnlp.labeling.source import Notes
+from clinnlp.labeling.store import Store, open_store
+from clinnlp.models.folder import Card
 from clinnlp.recipes._output import settings_yaml
 
 log = logging.getLogger("clinnlp")
@@ -29,7 +34,7 @@ log = logging.getLogger("clinnlp")
 NOT_SEMANTIC = {
     "model", "base", "notes", "out", "to", "to_path", "plan", "price_per_hour", "batch_tokens", "workers", "on",
     "document_seconds", "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined",
-    "verify_on_resume", "allow_version_change", "join",
+    "verify_on_resume", "allow_version_change", "join", "engine", "bound",
 }  # fmt: skip
 
 
@@ -47,8 +52,11 @@ class Label(Options):
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
-    engine: Engine | None = None
-    """How the model is run, such as packed-bf16; null is torch, or what an exported model was made for."""
+    engine: Literal["auto"] | Engine | None = None
+    """How the model is run, such as packed-bf16; null is torch, or what an exported model was made for; auto is the
+    fastest that says the same of some of your notes, tried once as the run begins."""
+    bound: Bound = field(default_factory=Bound)
+    """With auto: how much the engine may change."""
     to: Format | None = None
     """Hand the notes over in this format too, once all are labeled (--to omop, with its options: --to.schema cdm)."""
     to_path: str | None = None
@@ -67,23 +75,27 @@ class Label(Options):
 def run(settings: Label) -> int:
     """Do the labeling; returns the exit status: 3 if documents were set aside."""
     # 1. what is labeled, and by what: nothing heavy is loaded
-    settings = replace(settings, engine=settings.engine and settings.engine.resolved())
-    values = config.plain(settings)
     source = Notes(settings.notes, settings.format)
-    model = ModelFolder(settings.model, settings.base, settings.engine)
     source.files()
+    model, decided = _model(settings)
     if settings.plan:
-        _tell_forecast(forecast(source, model, settings), settings.price_per_hour)
-        return 0
+        return _plan(settings, source, model, decided)
+    values = config.plain(settings)
     semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
+    fingerprint = model.fingerprint() | semantic if decided else semantic
+
+    def decide(store: Store) -> ModelFolder:
+        use_a_share(settings)
+        return pin(store, model, lambda: Sample(source, settings).kept, settings.bound)
 
     # 2. the run: new, or gone on with
-    with open_run(settings.out, source, model, model.fingerprint() | semantic, settings) as run:
+    with open_run(settings.out, source, model, fingerprint, settings, None if decided else decide) as run:
         if run.is_finished:
             log.info("nothing to do: all %d shards of %s are labeled", len(run.shards), settings.out)
             _hand_over(run, settings)
             return QUARANTINED if run.counts.quarantined else 0
-        manifest = _manifest(run, settings)
+        settings = replace(settings, engine=engine_of(json.loads(run.fingerprint["engine"])))
+        values, manifest = config.plain(settings), _manifest(run, settings)
         run.store.put(SETTINGS, settings_yaml("label", values).encode())
         run.store.put(MANIFEST, encode_json(manifest.as_dict()))
 
@@ -104,6 +116,28 @@ def run(settings: Label) -> int:
         _tell(counts, speed, settings.out)
         _hand_over(run, settings)
     return QUARANTINED if counts.quarantined else 0
+
+
+def _model(settings: Label) -> tuple[ModelFolder, bool]:
+    """What labels, and whether its engine is known: named, pinned by the run that is gone on with, or exported."""
+    if settings.engine != "auto":
+        engine = settings.engine and settings.engine.resolved()
+        return ModelFolder(settings.model, settings.base, engine), True
+    model = ModelFolder(settings.model, settings.base)
+    if known := pinned(open_store(settings.out), model):
+        return known, True
+    model.runs_on()  # raises what is wrong with the folder
+    return model, Card.read(model.folder).engine is not None
+
+
+def _plan(settings: Label, source: Notes, model: ModelFolder, decided: bool) -> int:
+    """Tell how long the run would take; writes nothing, so an engine that is tried here is not kept."""
+    sample = Sample(source, settings)
+    if not decided:
+        use_a_share(settings)
+        model, _ = try_engines(model, sample.kept, settings.bound)
+    _tell_forecast(forecast(sample, model, settings), settings.price_per_hour)
+    return 0
 
 
 def _manifest(run: LabelingRun, settings: Label) -> Manifest:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from clinnlp.core.document import Document, Quarantined, Span
-from clinnlp.labeling.forecast import Forecast, forecast
+from clinnlp.labeling.forecast import Forecast, Sample, forecast
 from clinnlp.labeling.model import Predict
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.source import InMemory
@@ -28,7 +28,7 @@ class Steady(Fake):
 
 def test_the_sum_is_over_all_notes_and_the_rate_of_a_sample() -> None:
     records = [Document(str(n), f"{n:05d}" + "x" * (n % 200)) for n in range(3000)]
-    told = forecast(InMemory(records), Steady(), Options(workers=0), probed=100)
+    told = forecast(Sample(InMemory(records), Options(workers=0), 100), Steady(), Options(workers=0))
     characters = sum(len(record.text) for record in records)
     assert (told.records, told.read, told.characters, told.probed) == (3000, 3000, characters, 100)
     assert told.seconds == pytest.approx(20e-6 * characters, rel=0.5)
@@ -37,7 +37,8 @@ def test_the_sum_is_over_all_notes_and_the_rate_of_a_sample() -> None:
 
 def test_equal_texts_of_a_shard_and_bad_records_are_not_read() -> None:
     records = [*[Document(str(n), "same") for n in range(9)], Quarantined("x", "torn"), Document("long", "y" * 99)]
-    told = forecast(InMemory(records), Fake(), Options(workers=0, shard_documents=3, max_characters=50))
+    options = Options(workers=0, shard_documents=3, max_characters=50)
+    told = forecast(Sample(InMemory(records), options), Fake(), options)
     assert (told.records, told.read, told.characters) == (11, 3, 12)
 
 
@@ -48,6 +49,6 @@ def test_workers_share_the_work_and_the_price_is_of_a_million_notes() -> None:
 
 
 def test_no_notes() -> None:
-    told = forecast(InMemory([]), Fake(), Options(workers=0))
+    told = forecast(Sample(InMemory([]), Options(workers=0)), Fake(), Options(workers=0))
     assert (told.records, told.probed) == (0, 0)
     assert told.seconds < 1

@@ -227,6 +227,19 @@ def test_another_engine_than_the_exported_one(
     assert package.load(exported / "model", engine="openvino-int8").labels == ("DRUG", "PROBLEM")
 
 
+def test_label_keeps_the_engine_of_the_export(
+    exported: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("label", "--workers", 0, "--model", exported / "model", "--notes", corpus / "test.jsonl")
+    assert clinnlp(*given, "--engine", "packed", "--out", tmp_path / "out") == 2
+    assert "the folder holds a graph of the openvino engine and no torch weights" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    for words in ((), ("--engine", "auto"), ("--engine", "openvino-int8")):
+        assert clinnlp(*given, *words, "--out", tmp_path / "out") == 0, "one run"
+    found = read_json(tmp_path / "out" / "run.json")["fingerprint"]
+    assert '"openvino", "precision": "int8"' in found["engine"] and "version.openvino" in found
+
+
 def test_load_by_the_name_of_an_engine(ner_run: Path) -> None:
     texts = [note["text"] for note in notes(5, "x")]
     plain, packed = package.load(ner_run / "model"), package.load(ner_run / "model", engine="packed")

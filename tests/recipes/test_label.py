@@ -199,6 +199,7 @@ def test_an_engine_is_chosen_and_a_run_goes_on_with_it_alone(
     torch, packed = (clinnlp.read_labels(tmp_path / name).spans for name in ("torch", "packed"))
     assert torch.drop(columns="score").equals(packed.drop(columns="score"))
     assert command("label", *HERE, *words, "--out", tmp_path / "packed") == 4
-    assert "differs in setting.engine" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert 'differs in engine ({"name": "packed", "precision": "fp32"}, now {"name": "torch"' in told
     assert command("label", *HERE, *words, "--engine", "packd", "--out", tmp_path / "typo") == 2
     assert "Did you mean 'packed'" in capsys.readouterr().err
