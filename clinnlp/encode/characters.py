@@ -72,6 +72,18 @@ def _class(char: str) -> int:
     return LETTER if category[0] == "L" and not _UNSPACED.match(char) else OTHER
 
 
+def places_in(text: str, unit: str) -> npt.NDArray[np.int64] | None:
+    """For each position 0..N of a text, in code points, where it is in UTF-16 units or UTF-8 bytes.
+
+    `unit` is utf16 or bytes; None where every position is what it is in code points.
+    """
+    if text.isascii():
+        return None
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    widths = 1 + (codes > 0xFFFF) + (0 if unit == "utf16" else (codes > 0x7F).astype(np.int64) + (codes > 0x7FF))
+    return np.concatenate([[0], np.cumsum(widths)])
+
+
 def first_from(wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     """For each position 0..N the first wanted one at or after it, or N."""
     size = len(wanted)

@@ -169,7 +169,7 @@ class LabelingRun:
         threads = max(1, processors // options.workers) if options.workers > 1 else None
         return Job(
             self.model, self.store, digest[:16], options.batch_tokens, options.max_characters,
-            options.quarantine_text, threads,
+            options.quarantine_text, threads, tuple(options.offsets),
         )  # fmt: skip
 
     def _works(self, respected: bool) -> Iterator[Work]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA = (
     "document_id string, characters long, characters_read long, status string, reason string, labels array<string>, "
-    "label_scores array<float>, spans array<struct<start: long, `end`: long, label: string, score: float>>"
+    "label_scores array<float>, spans "
+    "array<struct<start: long, `end`: long, label: string, score: float, window: int>>"
 )
 """The columns of the output, as Spark writes a schema."""
 
@@ -88,7 +89,13 @@ def _row(outcome: Document | Aside) -> Mapping[str, Any]:
         "labels": list(outcome.labels),
         "label_scores": [_rounded(scores.get(label)) for label in outcome.labels],
         "spans": [
-            {"start": span.start, "end": span.end, "label": span.label, "score": _rounded(span.score)}
+            {
+                "start": span.start,
+                "end": span.end,
+                "label": span.label,
+                "score": _rounded(span.score),
+                "window": span.attributes.get("window"),
+            }
             for span in outcome.spans
         ],
     }
@@ -102,7 +109,7 @@ def _batch(rows: list[Mapping[str, Any]]) -> "pyarrow.RecordBatch":
     import pyarrow as pa
 
     whole, texts = pa.int64(), pa.list_(pa.string())
-    span = pa.struct({"start": whole, "end": whole, "label": pa.string(), "score": pa.float32()})
+    span = pa.struct({"start": whole, "end": whole, "label": pa.string(), "score": pa.float32(), "window": pa.int32()})
     columns = {
         "document_id": pa.string(), "characters": whole, "characters_read": whole, "status": pa.string(),
         "reason": pa.string(), "labels": texts, "label_scores": pa.list_(pa.float32()), "spans": pa.list_(span),

@@ -5,6 +5,8 @@ from typing import Literal
 
 from clinnlp.errors import ConfigError
 
+UNITS = ("utf16", "bytes")  # of offsets, beside code points
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -26,6 +28,8 @@ class Options:
     """A note that the model has not answered in this time is set aside; notes over 50,000 characters have more."""
     max_failures: float = 0.01
     """Stop when more than this share of the notes, and more than 20, were set aside."""
+    offsets: tuple[str, ...] | str = ()
+    """Other offsets of spans beside code points, in columns of their own: utf16, bytes or utf16,bytes."""
     quarantine_text: bool = False
     """Write ids and texts of notes that are set aside to the quarantine files."""
     extend: bool = False
@@ -42,6 +46,10 @@ class Options:
     """Share the work on --out with other processes that were given this."""
 
     def __post_init__(self) -> None:
+        named = self.offsets.split(",") if isinstance(self.offsets, str) else self.offsets
+        if unknown := sorted(set(named) - set(UNITS)):
+            raise ConfigError(f"{len(unknown)} unknown units", where="offsets", next=f"there are {', '.join(UNITS)}")
+        object.__setattr__(self, "offsets", tuple(unit for unit in UNITS if unit in named))
         for name, least in (("shard_documents", 1), ("batch_tokens", 1), ("workers", 0), ("document_seconds", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"must be {least} or more", where=name)

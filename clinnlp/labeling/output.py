@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clinnlp.core.document import Document
+from clinnlp.encode.characters import places_in
 from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.labeling.commits import Ledger
 from clinnlp.labeling.plan import read_plan
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 LABELED, EMPTY, QUARANTINED = "labeled", "empty", "quarantined"
+COLUMNS_OF = {"utf16": ("start_utf16", "end_utf16"), "bytes": ("start_byte", "end_byte")}
 DECIMALS = 5  # of a score: padding changes logits by some 4e-7, which no two runs need to share
 
 
@@ -60,27 +62,34 @@ def read_labels(folder: str | Path) -> Labels:
     tables = []
     for kind, schema in (("spans", _span_schema()), ("documents", _document_schema())):
         files = [_content(store, commit.files[kind].name) for commit in commits]
-        parts = [pyarrow.parquet.read_table(file, schema=schema) for file in files]
-        tables.append(pyarrow.concat_tables([schema.empty_table(), *parts]).to_pandas())
+        parts = [pyarrow.parquet.read_table(file) for file in files] or [schema.empty_table()]
+        tables.append(pyarrow.concat_tables(parts).to_pandas())
     return Labels(*tables)
 
 
-def tables(first: int, outcomes: Sequence[Document | Aside], statuses: Sequence[str]) -> dict[str, bytes]:
-    """The two tables of a shard whose records are numbered from `first`, as Parquet; equal bytes for equal labels."""
+def tables(
+    first: int, outcomes: Sequence[Document | Aside], statuses: Sequence[str], offsets: Sequence[str] = ()
+) -> dict[str, bytes]:
+    """The two tables of a shard whose records are numbered from `first`, as Parquet; equal bytes for equal labels.
+
+    `offsets` are units that spans have columns for, beside code points.
+    """
     documents = [(ordinal, outcome) for ordinal, outcome in enumerate(outcomes, first) if isinstance(outcome, Document)]
     spans = [(ordinal, document.id, span) for ordinal, document in documents for span in document.spans]
+    columns: dict[str, list[Any]] = {
+        "document_id": [id for _, id, _ in spans],
+        "start": [span.start for *_, span in spans],
+        "end": [span.end for *_, span in spans],
+        "label": [span.label for *_, span in spans],
+        "score": [None if span.score is None else round(span.score, DECIMALS) for *_, span in spans],
+        "ordinal": [ordinal for ordinal, *_ in spans],
+        "window": [span.attributes.get("window") for *_, span in spans],
+    }
+    for unit in offsets:
+        found = [place for _, document in documents for place in _places(document, unit)]
+        columns |= {name: [pair[side] for pair in found] for side, name in enumerate(COLUMNS_OF[unit])}
     return {
-        "spans": _parquet(
-            _span_schema(),
-            {
-                "document_id": [id for _, id, _ in spans],
-                "start": [span.start for *_, span in spans],
-                "end": [span.end for *_, span in spans],
-                "label": [span.label for *_, span in spans],
-                "score": [None if span.score is None else round(span.score, DECIMALS) for *_, span in spans],
-                "ordinal": [ordinal for ordinal, *_ in spans],
-            },
-        ),
+        "spans": _parquet(_span_schema(offsets), columns),
         "documents": _parquet(
             _document_schema(),
             {
@@ -129,6 +138,14 @@ def _label_scores(outcome: Document | Aside) -> list[float | None] | None:
     return [None if score is None else round(score, DECIMALS) for score in found]
 
 
+def _places(document: Document, unit: str) -> list[tuple[int, int]]:
+    """The start and end of each span in another unit."""
+    places = places_in(document.text, unit) if document.spans else None
+    if places is None:
+        return [(span.start, span.end) for span in document.spans]
+    return [(int(places[span.start]), int(places[span.end])) for span in document.spans]
+
+
 def _parquet(schema: Any, columns: Mapping[str, list[Any]]) -> bytes:
     import pyarrow
     import pyarrow.parquet
@@ -138,11 +155,12 @@ def _parquet(schema: Any, columns: Mapping[str, list[Any]]) -> bytes:
     return held.getvalue()
 
 
-def _span_schema() -> Any:
+def _span_schema(offsets: Sequence[str] = ()) -> Any:
     import pyarrow as pa
 
     columns = {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64(), "label": pa.string()}
-    return pa.schema({**columns, "score": pa.float32(), "ordinal": pa.int64()})
+    others = {name: pa.int64() for unit in offsets for name in COLUMNS_OF[unit]}
+    return pa.schema({**columns, "score": pa.float32(), "ordinal": pa.int64(), "window": pa.int32(), **others})
 
 
 def _document_schema() -> Any:

@@ -38,6 +38,7 @@ class Job:
     max_characters: int = 5_000_000
     quarantine_text: bool = False
     threads: int | None = None
+    offsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Worker:
 
     def _commit(self, work: Work, outcomes: Sequence[Document | Aside]) -> Commit:
         shard, statuses = work.shard, [status_of(outcome) for outcome in outcomes]
-        data = tables(shard.first, outcomes, statuses)
+        data = tables(shard.first, outcomes, statuses, self.job.offsets)
         asides = {ordinal: o for ordinal, o in enumerate(outcomes, shard.first) if isinstance(o, Aside)}
         if asides:
             refs = {ordinal: doc_ref(self.key, aside.id) for ordinal, aside in asides.items() if aside.id is not None}

@@ -1,10 +1,18 @@
 """Tables on disk: equal bytes for equal labels, and the reader that trusts only what is committed."""
 
+import io
 from pathlib import Path
 
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clinnlp.core.document import Document, Quarantined, Span
+from clinnlp.errors import ConfigError
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.output import Aside, quarantine_lines, read_labels, tables
+from clinnlp.labeling.plan import Record
 from tests.labeling.fakes import label, notes
 
 
@@ -16,7 +24,7 @@ def test_shards_read_back_in_order_with_one_row_for_each_record(tmp_path: Path) 
     spans, documents = read_labels(tmp_path)
     assert documents.ordinal.tolist() == list(range(14))
     assert documents.document_id.fillna("-").tolist() == [getattr(r, "id", None) or "-" for r in records]
-    assert spans.iloc[0].to_dict() == {
+    assert spans.drop(columns="window").iloc[0].to_dict() == {
         "document_id": "note-0", "start": 0, "end": 1, "label": "PROBLEM", "score": spans.score[0], "ordinal": 0,
     }  # fmt: skip
     assert str(spans.score[0]) == "0.12346", "five decimals"
@@ -45,6 +53,37 @@ def test_equal_labels_are_equal_bytes() -> None:
     document = Document("a", "fever", (Span(0, 5, "X", 0.25),), ("l",), meta={"label_scores": {"l": 0.75}})
     assert tables(0, [document], ["labeled"]) == tables(0, [document], ["labeled"])
     assert tables(0, [document], ["labeled"]) != tables(1, [document], ["labeled"])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.data())
+def test_offsets_in_other_units_cut_out_the_same(text: str, draw: st.DataObject) -> None:
+    start = draw.draw(st.integers(0, len(text) - 1))
+    end = draw.draw(st.integers(start + 1, len(text)))
+    document = Document("a", text, (Span(start, end, "X", attributes={"window": 3}), Span(0, len(text), "Y")))
+    held = tables(0, [Document("b", "é", (Span(0, 1, "X"),)), document], ["labeled"] * 2, ("utf16", "bytes"))
+    rows = pyarrow.parquet.read_table(io.BytesIO(held["spans"])).to_pylist()
+    assert [row["window"] for row in rows] == [None, 3, None]
+    for row in rows[1:]:
+        surface = text[row["start"] : row["end"]]
+        utf16, utf8 = text.encode("utf-16-le"), text.encode()
+        assert utf16[2 * row["start_utf16"] : 2 * row["end_utf16"]].decode("utf-16-le") == surface
+        assert utf8[row["start_byte"] : row["end_byte"]].decode() == surface
+
+
+def test_offsets_are_asked_for_by_name(tmp_path: Path) -> None:
+    records: list[Record] = [Document("a", "😀é fever"), Document("b", "RAISE")]
+    options = Options(workers=0, offsets="bytes,utf16")
+    assert options.offsets == ("utf16", "bytes")
+    label(tmp_path / "a", records, options=options)
+    first = read_labels(tmp_path / "a").spans.iloc[0]
+    assert (first.start, first.end, first.start_utf16, first.end_utf16, first.start_byte, first.end_byte) == (
+        0, 1, 0, 2, 0, 4,
+    )  # fmt: skip
+    label(tmp_path / "b", records, options=Options(workers=0))
+    assert list(read_labels(tmp_path / "b").spans.columns)[-1] == "window"
+    with pytest.raises(ConfigError) as error:
+        Options(offsets="utf32,bytes")
+    assert str(error.value) == "offsets: 1 unknown units. Next: there are utf16, bytes."
 
 
 def test_quarantine_holds_no_text_unless_it_is_asked_for() -> None:

@@ -13,6 +13,7 @@ from tests.recipes.command import notes, read_json, write_jsonl
 
 SPANS = {
     "document_id": "string", "start": "int64", "end": "int64", "label": "string", "score": "float", "ordinal": "int64",
+    "window": "int32",
 }  # fmt: skip
 DOCUMENTS = {
     "document_id": "string", "characters": "int64", "characters_read": "int64", "spans": "int64", "status": "string",
@@ -64,6 +65,7 @@ def test_tables_have_the_schema_that_scripts_rely_on(ner_run: Path, corpus: Path
     assert set(documents.status) == {"labeled"}
     assert {text[row.document_id][row.start : row.end] for row in spans.itertuples()} & {"aspirin", "fever"}
     assert spans.score.between(0, 1).all()
+    assert list(types(out / "spans"))[:5] == ["document_id", "start", "end", "label", "score"]
 
 
 def test_labels_agree_with_the_model_as_a_function(ner_run: Path, corpus: Path, tmp_path: Path) -> None:
@@ -143,6 +145,7 @@ def test_a_long_note_is_read_to_its_end(ner_run: Path, tmp_path: Path) -> None:
     assert command("label", *HERE, "--model", ner_run / "model", "--notes", path, "--out", out) == 0
     spans, documents = clinnlp.read_labels(out)
     assert documents.characters_read.tolist() == [len(text) * 200]
+    assert spans.window.is_monotonic_increasing and spans.window.max() > 100, "windows of 24 tokens"
     starts = set(spans.start)
     assert sum(start + len(text) in starts for start in starts) > 150, "the same in every copy, up to the end"
 
