@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import logging
 import os
 import pkgutil
@@ -14,7 +15,7 @@ from typing import Any
 
 from clinnlp import config, plugins
 from clinnlp.core.run import abandon
-from clinnlp.errors import ClinnlpError, UsageError
+from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, UsageError
 from clinnlp.version import VERSION
 
 USAGE = "clinnlp VERB [CONFIG.yaml] [--key.path value ...]"
@@ -22,34 +23,45 @@ USAGE = "clinnlp VERB [CONFIG.yaml] [--key.path value ...]"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, as_json = _errors_as_json(list(sys.argv[1:] if arguments is None else arguments))
     try:
         return _command(words)
-    except ClinnlpError as error:
-        print(f"clinnlp: error[{error.code}] {_visible(str(error))}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print(f"clinnlp: interrupted. Kept: {abandon()}.", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stdout = Path(os.devnull).open("w")
         return 0
-    except MemoryError:
-        print(
-            f"clinnlp: error[CLN-M6] out of memory. Kept: {abandon()}. Next: lower fit.batch or batch_tokens.",
-            file=sys.stderr,
-        )
-        return 6
-    except Exception as error:  # a message of another library may quote note text: only its kind is shown
-        kept = abandon()
-        if os.environ.get("CLINNLP_DEBUG"):
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("CLINNLP_DEBUG") and not isinstance(error, (ClinnlpError, MemoryError, KeyboardInterrupt)):
+            abandon()
             raise
-        print(
-            f"clinnlp: error[CLN-E1] unexpected {type(error).__name__}: a fault of clinnlp. Kept: {kept}. "
-            "Next: set CLINNLP_DEBUG=1 to see where it happened; the trace may quote notes, so keep it private.",
-            file=sys.stderr,
-        )
-        return 1
+        told = _told(error)
+        line = json.dumps(told.as_dict()) if as_json else f"clinnlp: error[{told.code}] {_visible(str(told))}"
+        print(line, file=sys.stderr)
+        return told.exit_status
+
+
+def _told(error: BaseException) -> ClinnlpError:
+    """What is told of an error; of one of another library only its kind, since its message may quote note text."""
+    if isinstance(error, ClinnlpError):
+        return error
+    kept = abandon()
+    if isinstance(error, KeyboardInterrupt):
+        return StoppedError(2, kept=kept)
+    if isinstance(error, MemoryError):
+        return MemoryLackError("out of memory", kept=kept, next="lower fit.batch or batch_tokens")
+    return ClinnlpError(
+        f"unexpected {type(error).__name__}: a fault of clinnlp",
+        kept=kept,
+        next="set CLINNLP_DEBUG=1 to see where it happened; the trace may quote notes, so keep it private",
+    )
+
+
+def _errors_as_json(words: list[str]) -> tuple[list[str], bool]:
+    """The words without `--errors json`, which goes with any verb, and whether it was there."""
+    left = [word for word in words if word != "--errors=json"]
+    for place in range(len(left) - 1, 0, -1):
+        if left[place - 1 : place + 1] == ["--errors", "json"]:
+            del left[place - 1 : place + 1]
+    return left, len(left) < len(words)
 
 
 def _command(words: list[str]) -> int:
@@ -194,7 +206,14 @@ def _overview() -> str:
     for verb in verbs():
         kind = settings_of(importlib.import_module(f"clinnlp.recipes.{verb}"))
         lines.append(f"  {verb:<{width}} {plugins.meaning(kind)}")
-    return "\n".join([*lines, "", "clinnlp VERB --help lists the settings of a verb; each is a key of its config too."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "clinnlp VERB --help lists the settings of a verb; each is a key of its config too.",
+            "With --errors json an error is one JSON object on the last line of stderr.",
+        ]
+    )
 
 
 def _help(verb: str, kind: type[Any]) -> str:

@@ -17,6 +17,12 @@ class ClinnlpError(Exception):
         self.kept = kept
         self.next = next
 
+    def as_dict(self) -> dict[str, str | int]:
+        """Plain values, for a program that reads them."""
+        kind, status = type(self).__name__, self.exit_status
+        said = {"what": self.what, "where": self.where, "kept": self.kept, "next": self.next}
+        return {"code": self.code, "class": kind, "exit_status": status, **said}
+
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.kept:
@@ -99,6 +105,13 @@ class PrivacyError(ClinnlpError):
 
     code = "CLN-P9"
     exit_status = 9
+
+
+class MemoryLackError(ClinnlpError):
+    """The machine has too little memory."""
+
+    code = "CLN-M6"
+    exit_status = 6
 
 
 class FailuresError(ClinnlpError):

@@ -142,6 +142,34 @@ def test_a_fault_of_ours_shows_no_text(monkeypatch: pytest.MonkeyPatch, capsys: 
         cli.main(["doctor"])
 
 
+@pytest.mark.parametrize("flag", [["--errors", "json"], ["--errors=json"]])
+def test_errors_for_programs(flag: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["label", *flag, "--notes", "a\x1bb", "--model", "m"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert json.loads(told) == {
+        "code": "CLN-C2", "class": "ConfigError", "exit_status": 2, "what": "this setting is required", "where": "out",
+        "kept": "", "next": "give --out or out: in the config",
+    }  # fmt: skip
+    assert cli.main([*flag, "nosuch"]) == 2
+    assert json.loads(capsys.readouterr().err)["class"] == "UsageError"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError("Qvortrup")])
+def test_every_end_is_told_to_a_program(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: object) -> int:
+        raise error
+
+    fail.__annotations__ = {"settings": doctor.Doctor, "return": int}
+    monkeypatch.setattr(doctor, "run", fail)
+    status = cli.main(["doctor", "--errors", "json"])
+    told = capsys.readouterr().err
+    assert json.loads(told)["exit_status"] == status != 0
+    assert "Qvortrup" not in told and json.loads(told)["kept"] == "nothing was written"
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (MemoryError, 6), (BrokenPipeError, 0)])
 def test_ends_that_are_no_faults(error: type[BaseException], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(settings: object) -> int:

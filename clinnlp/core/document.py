@@ -77,6 +77,10 @@ class Quarantined:
     id: str | None = None
 
 
+class Excluded(Quarantined):
+    """A record that a rule of the user leaves out; `reason` names the rule."""
+
+
 def _lone_surrogate(text: str) -> int | None:
     try:
         text.encode("utf-8")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from glob import glob, has_magic
-from os.path import commonpath
+from os.path import commonpath, realpath
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -76,19 +76,29 @@ def find_format(format: str | Format) -> Format:
 def find_files(path: str | Path, format: Format) -> list[Path]:
     """The files a PATH means: a file, a folder (searched for the format's endings) or a glob, in name order.
 
-    Hidden files and what is no regular file are passed over, except a single file named outright.
+    Hidden files are passed over, except a single file named outright, and links to folders are not followed.
 
-    Raises ConfigError if nothing is there.
+    Raises ConfigError if nothing is there, and for a pipe, a device or a link that leads nowhere.
     """
     name = str(path)
     if has_magic(name) and not Path(name).exists():
-        found = [Path(match) for match in glob(name, recursive=True) if Path(match).is_file()]  # noqa: PTH207 (takes absolute patterns)
+        found = [Path(match) for match in glob(name, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
+        if "**" in name and len(set(map(realpath, found))) < len(found):  # it follows links to folders
+            raise ConfigError(
+                "a link leads to the same file twice", where=name, next="give the folder, or files by name"
+            )
     elif Path(name).is_dir():
         endings = tuple(ending + packed for ending in format.suffixes for packed in ("", ".gz"))
-        found = [p for p in Path(name).rglob("*") if p.name.endswith(endings) and p.is_file()]
+        found = [p for p in Path(name).rglob("*") if p.name.endswith(endings)]
         found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(name).parts)]
     else:
         found = [Path(name)] if Path(name).exists() else []
+    found = [path for path in found if not path.is_dir()]
+    if odd := [path for path in found if not path.is_file()]:
+        raise ConfigError(
+            "no regular file, but a pipe, a device or a link that leads nowhere", where=str(min(odd)),
+            next="remove it, or put the notes in a file: they are read more than once",
+        )  # fmt: skip
     found = format.select(found)
     if not found:
         wanted = " or ".join(format.suffixes)

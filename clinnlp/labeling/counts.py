@@ -7,16 +7,20 @@ from typing import Any
 
 from clinnlp.errors import IntegrityError
 
-NUMBERS = ("input", "labeled", "empty", "quarantined", "excluded", "spans", "characters")
+NUMBERS = ("input", "labeled", "empty", "untokenizable", "quarantined", "excluded", "spans", "characters")
 
 
 @dataclass
 class Counts:
-    """`input` is always `labeled + quarantined + excluded`; `empty` are those of the labeled without a word."""
+    """`input` is always `labeled + quarantined + excluded`.
+
+    Of the labeled, `empty` hold nothing that can be seen, and of `untokenizable` the tokenizer keeps no character.
+    """
 
     input: int = 0
     labeled: int = 0
     empty: int = 0
+    untokenizable: int = 0
     quarantined: int = 0
     excluded: int = 0
     spans: int = 0

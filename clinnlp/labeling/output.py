@@ -18,7 +18,8 @@ from clinnlp.labeling.store import Store, open_store
 if TYPE_CHECKING:
     import pandas
 
-LABELED, EMPTY, QUARANTINED = "labeled", "empty", "quarantined"
+LABELED, EMPTY, UNTOKENIZABLE = "labeled", "empty", "untokenizable"
+QUARANTINED, EXCLUDED = "quarantined", "excluded"
 COLUMNS_OF = {"utf16": ("start_utf16", "end_utf16"), "bytes": ("start_byte", "end_byte")}
 DECIMALS = 5  # of a score: padding changes logits by some 4e-7, which no two runs need to share
 

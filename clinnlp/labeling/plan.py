@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.document import Document, Excluded, Quarantined
 from clinnlp.errors import IntegrityError
 from clinnlp.labeling.store import Store
 
@@ -159,7 +159,8 @@ def _length(record: Record) -> int:
 def _digest(record: Record) -> bytes:
     if isinstance(record, Document):
         return hashlib.sha256(f"{len(record.id)} {record.id}{record.text}".encode()).digest()
-    return hashlib.sha256(f"- {record.reason}".encode()).digest()
+    kind = "x" if isinstance(record, Excluded) else "-"
+    return hashlib.sha256(f"{kind} {record.reason}".encode()).digest()
 
 
 def _segment(name: str, number: int) -> str:

@@ -1,6 +1,7 @@
 """Documents in, documents with labels out: whole notes, windows of like length together, answers joined."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ T = TypeVar("T")
 
 CHUNK = 512  # documents tokenized and sorted together
 BATCH_TOKENS = 4096  # tokens per forward pass
+NO_TOKENS = "clinnlp: no tokens"  # in the meta of a document of which the tokenizer kept nothing
 
 
 def predict(
@@ -52,6 +54,10 @@ def predict_chunk(trained: Trained, documents: Sequence[Document], batch_tokens:
         if len(note) != sum(row.window.own_last - row.window.own_first for row, _ in answered):
             raise IntegrityError("a window of a note was not answered")
     same = [places[distinct[document.text]] for document in documents]
-    return trained.task.decode(
+    found = trained.task.decode(
         documents, [tokens[place] for place in same], [answers[place] for place in same], trained.schema
     )
+    return [
+        document if len(tokens[place]) else replace(document, meta={**document.meta, NO_TOKENS: True})
+        for place, document in zip(same, found, strict=True)
+    ]

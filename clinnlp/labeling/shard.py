@@ -5,16 +5,18 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.document import Document, Excluded, Quarantined
 from clinnlp.errors import ClinnlpError
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.model import Predict
-from clinnlp.labeling.output import EMPTY, LABELED, QUARANTINED, Aside
+from clinnlp.labeling.output import EMPTY, EXCLUDED, LABELED, QUARANTINED, UNTOKENIZABLE, Aside
 from clinnlp.labeling.plan import Record
+from clinnlp.labeling.predict import NO_TOKENS
 
 log = logging.getLogger("clinnlp")
 
 UNREADABLE, TOO_LONG, FAILED, NOT_FINITE, NO_MEMORY = "CLN-D201", "CLN-D202", "CLN-D301", "CLN-D320", "CLN-D330"
+LEFT_OUT = "CLN-D0"  # by a rule of the user: no fault
 VISIBLE = re.compile(r"[^\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 
 
@@ -68,7 +70,9 @@ def sort_out(
     found: list[Document | Aside] = []
     for ordinal, record in enumerate(records, first):
         place = f"note {ordinal + 1} of the input"
-        if isinstance(record, Quarantined):
+        if isinstance(record, Excluded):
+            found.append(Aside(LEFT_OUT, record.reason, place, record.id))
+        elif isinstance(record, Quarantined):
             found.append(Aside(UNREADABLE, record.reason, record.where, record.id))
         elif ordinal in condemned:
             aside = condemned[ordinal]
@@ -87,19 +91,27 @@ def placed(aside: Aside, ordinal: int, document: Document) -> Aside:
 
 
 def status_of(outcome: Document | Aside) -> str:
-    """Labeled, empty (nothing that can be seen is in the text) or quarantined."""
+    """Labeled, empty (nothing that can be seen is in the text), untokenizable, quarantined or excluded."""
     if isinstance(outcome, Aside):
-        return QUARANTINED
-    return LABELED if VISIBLE.search(outcome.text) else EMPTY
+        return EXCLUDED if outcome.code == LEFT_OUT else QUARANTINED
+    if not VISIBLE.search(outcome.text):
+        return EMPTY
+    return UNTOKENIZABLE if NO_TOKENS in outcome.meta else LABELED
 
 
 def count(outcomes: Sequence[Document | Aside], statuses: Sequence[str]) -> Counts:
     """The account of a shard."""
-    counts = Counts(input=len(outcomes), quarantined=statuses.count(QUARANTINED), empty=statuses.count(EMPTY))
-    counts.labeled = counts.empty + statuses.count(LABELED)
+    counts = Counts(
+        input=len(outcomes),
+        labeled=sum(isinstance(outcome, Document) for outcome in outcomes),
+        empty=statuses.count(EMPTY),
+        untokenizable=statuses.count(UNTOKENIZABLE),
+        quarantined=statuses.count(QUARANTINED),
+        excluded=statuses.count(EXCLUDED),
+    )
     for outcome in outcomes:
         if isinstance(outcome, Aside):
-            counts.reasons[outcome.reason] += 1
+            counts.reasons[outcome.reason] += outcome.code != LEFT_OUT
             continue
         counts.spans += len(outcome.spans)
         counts.characters += len(outcome.text)

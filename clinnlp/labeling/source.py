@@ -1,9 +1,10 @@
 """The notes to be labeled: read as often as needed, and known by the content of their files."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from clinnlp.core.document import Document, Excluded
 from clinnlp.formats.base import Format, contents, read_records
 from clinnlp.labeling.plan import Record
 
@@ -26,14 +27,26 @@ class Notes:
 
     path: str
     format: Format
+    exclude: Mapping[str, str | list[str]] = field(default_factory=dict)
+    """Fields of `meta` and the values of them with which notes are left out."""
 
-    def records(self) -> Iterable[Record]:
-        """Stream the notes from their files."""
-        return read_records(self.path, self.format)
+    def records(self) -> Iterator[Record]:
+        """Stream the notes from their files; one that is left out comes as `Excluded`."""
+        rules = {name: {values} if isinstance(values, str) else set(values) for name, values in self.exclude.items()}
+        for number, record in enumerate(read_records(self.path, self.format), 1):
+            if isinstance(record, Document) and (rule := _rule(record, rules)):
+                yield Excluded(f"note {number} of the input", f"left out by its {rule}", record.id)
+            else:
+                yield record
 
     def files(self) -> Files:
         """The files, or the database as one. Raises ConfigError if there are none."""
         return tuple(contents(self.path, self.format))
+
+
+def _rule(document: Document, rules: Mapping[str, set[str]]) -> str:
+    """The field by which a document is left out, or nothing."""
+    return next((name for name, values in rules.items() if str(document.meta.get(name)) in values), "")
 
 
 @dataclass(frozen=True)

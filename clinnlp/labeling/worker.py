@@ -19,7 +19,7 @@ from clinnlp.core.document import Document
 from clinnlp.errors import ClinnlpError, IntegrityError, StorageError
 from clinnlp.labeling.commits import Commit, commit_shard, files_of
 from clinnlp.labeling.model import Model
-from clinnlp.labeling.output import Aside, quarantine_lines, tables
+from clinnlp.labeling.output import QUARANTINED, Aside, quarantine_lines, tables
 from clinnlp.labeling.plan import Record, Shard
 from clinnlp.labeling.shard import Labeler, count, placed, sort_out, status_of
 from clinnlp.labeling.store import Store
@@ -93,7 +93,11 @@ class Worker:
     def _commit(self, work: Work, outcomes: Sequence[Document | Aside]) -> Commit:
         shard, statuses = work.shard, [status_of(outcome) for outcome in outcomes]
         data = tables(shard.first, outcomes, statuses, self.job.offsets)
-        asides = {ordinal: o for ordinal, o in enumerate(outcomes, shard.first) if isinstance(o, Aside)}
+        asides = {
+            ordinal: outcome
+            for ordinal, (outcome, status) in enumerate(zip(outcomes, statuses, strict=True), shard.first)
+            if isinstance(outcome, Aside) and status == QUARANTINED
+        }
         if asides:
             refs = {ordinal: doc_ref(self.key, aside.id) for ordinal, aside in asides.items() if aside.id is not None}
             data["quarantine"] = quarantine_lines(asides, refs, self.job.quarantine_text)

@@ -50,6 +50,8 @@ class Label(Options):
     """Folder, or URL of an object store, for the labels: new, or that of the same run, which is gone on with."""
     format: Format = field(default_factory=Jsonl, metadata={"flat": True})
     """How the notes are stored; its own options are set beside it (--text_field ...)."""
+    exclude: dict[str, str | list[str]] = field(default_factory=dict)
+    """Notes to leave out, by a field beside their text: --exclude.note_type [billing,consent]; each is counted."""
     base: str | None = None
     """Where an adapter's base model lies, if it moved."""
     engine: Literal["auto"] | Engine | None = None
@@ -75,7 +77,7 @@ class Label(Options):
 def run(settings: Label) -> int:
     """Do the labeling; returns the exit status: 3 if documents were set aside."""
     # 1. what is labeled, and by what: nothing heavy is loaded
-    source = Notes(settings.notes, settings.format)
+    source = Notes(settings.notes, settings.format, settings.exclude)
     source.files()
     model, decided = _model(settings)
     if settings.plan:
@@ -173,6 +175,8 @@ def _tell(counts: Counts, speed: float, out: str) -> None:
         "%d notes = %d labeled (%d of them empty) + %d set aside + %d excluded; %d spans; %.1f notes/s",
         counts.input, counts.labeled, counts.empty, counts.quarantined, counts.excluded, counts.spans, speed,
     )  # fmt: skip
+    if counts.untokenizable:
+        log.warning("%d notes hold only characters that the model's tokenizer drops", counts.untokenizable)
     for name, count in counts.by_label.most_common(30):
         log.info("  %-24s %d", name, count)
     for reason, count in counts.reasons.most_common(10):

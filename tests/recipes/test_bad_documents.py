@@ -90,6 +90,7 @@ READ: dict[str, str] = {
     "special tokens": "[CLS] fever [SEP] [MASK] [PAD] <s> </s> ##ing Ġ ▁",
     "placeholders": "[**Name**] ___ XXXX fever",
     "HTML": "<script>alert(1)</script> &amp; fever",
+    "nothing for the tokenizer": "\ue000\ue001 \ufffd",
     "private use": "fever \ue000 \U000f0000",
     "unassigned": "\u0378 \ufffe fever",
     "a long word": "aGVsbG8=" * 12_500,
@@ -168,6 +169,7 @@ def test_there_are_sixty_kinds_and_all_are_in_the_account(seen: Seen) -> None:
     assert list(seen.documents) == list(range(len(ASIDE) + len(READ) + 40)), "one row for each record, in order"
     assert seen.counts["input"] == seen.counts["labeled"] + seen.counts["quarantined"] == len(seen.documents)
     assert seen.counts["quarantined"] == len(ASIDE) == len(seen.aside)
+    assert (seen.counts["empty"], seen.counts["untokenizable"]) == (4, 1)
     assert CANARY not in seen.told
 
 
@@ -189,7 +191,8 @@ def test_read_whole(name: str, seen: Seen) -> None:
     row, text = seen.documents[seen.places[f"read {name}"]], READ[name]
     assert (row.document_id, row.characters, row.characters_read) == (f"read {name}", len(text), len(text))
     empty = name in ("empty", "a blank", "blanks", "zero width")
-    assert row.status == ("empty" if empty else "labeled")
+    dropped = name == "nothing for the tokenizer"
+    assert row.status == ("empty" if empty else "untokenizable" if dropped else "labeled")
     for found in (span for span in seen.spans if span.document_id == row.document_id):
         surface = text[found.start : found.end]
         assert len(surface) == found.end - found.start and surface == surface.strip()

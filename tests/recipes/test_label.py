@@ -161,6 +161,30 @@ def test_other_formats_and_fields(ner_run: Path, tmp_path: Path) -> None:
     assert clinnlp.read_labels(tmp_path / "b").documents.status.tolist() == ["labeled", "empty"]
 
 
+def test_notes_are_left_out_by_a_rule_and_counted(
+    ner_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = ("visit", "billing", "visit", 7, "consent")
+    records = [note | {"kind": kind} for note, kind in zip(notes(5, "n"), kinds, strict=True)]
+    path, out = write_jsonl(tmp_path / "n.jsonl", records), tmp_path / "out"
+    words = ("label", *HERE, "--model", ner_run / "model", "--notes", path, "--out", out, "--shard_documents", 2)
+    rules = ("--exclude.kind", "[billing, consent, '7']", "--exclude.ward", "x")
+    assert command(*words, *rules, "--to", "jsonl", "--to_path", tmp_path / "to.jsonl") == 0
+    assert "5 notes = 2 labeled (0 of them empty) + 0 set aside + 3 excluded;" in capsys.readouterr().err
+    spans, documents = clinnlp.read_labels(out)
+    assert documents.status.tolist() == ["labeled", "excluded", "labeled", "excluded", "excluded"]
+    assert documents.document_id.tolist() == [f"n-{n}" for n in range(5)] and not (out / "quarantine").exists()
+    assert set(spans.document_id) == {"n-0", "n-2"} == {d.id for d in clinnlp.read(tmp_path / "to.jsonl", "jsonl")}
+    assert read_json(out / "counts.json")["quarantine_reasons"] == {}
+    assert command("verify", out) == 0
+    assert command(*words) == 4, "other rules are another run"
+    write_jsonl(path, [*records[:4], records[4] | {"kind": "visit"}])
+    assert command(*words, *rules) == 4, "a note is no longer left out"
+    assert "1 documents differ" in capsys.readouterr().err
+    assert command(*words, *rules, "--relabel", "true") == 0
+    assert clinnlp.read_labels(out).documents.status.tolist()[-1] == "labeled"
+
+
 def test_no_labels_here(tmp_path: Path) -> None:
     with pytest.raises(clinnlp.ClinnlpError) as error:
         clinnlp.read_labels(tmp_path)
