@@ -1,8 +1,10 @@
 """Base models with a head, and trained model folders, from disk into memory; never any code from them."""
 
 import importlib
+import json
 import logging
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from clinnlp import config
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError
+from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError, UnsafeError
 from clinnlp.models.folder import Card, base_folder, check_base, check_folder, weights_sha256
 from clinnlp.plugins import find
 from clinnlp.tasks.base import Task
@@ -35,7 +37,9 @@ class Base:
     @property
     def source(self) -> str:
         """A checked local folder or hub name."""
-        return check_base(self.name, self.revision, self.download)
+        source = check_base(self.name, self.revision, self.download)
+        _check_attention(Path(source))
+        return source
 
     def sha256(self) -> str:
         """The hash of the local weights; a hub base is pinned by its revision instead."""
@@ -51,6 +55,18 @@ class Base:
 
         Raises IntegrityError if weights of the encoder itself are missing.
         """
+        model, info = self.loaded(model_class, head)
+        missing = sorted(info["missing_keys"])
+        inner: Any = model
+        prefix = f"{inner.base_model_prefix}."
+        if encoder := [name for name in missing if name.startswith(prefix) and ".pooler." not in name]:
+            raise IntegrityError(f"{len(encoder)} encoder weights are missing, {encoder[0]} first", where=self.name)
+        return model, missing
+
+    def loaded(
+        self, model_class: str, head: dict[str, Any] | None = None
+    ) -> "tuple[torch.nn.Module, Mapping[str, Iterable[str]]]":
+        """The model, and the `missing_keys` and `unexpected_keys` of its files. Raises IntegrityError for bad files."""
         import transformers
 
         with _quiet():
@@ -74,11 +90,8 @@ class Base:
                     where=self.name,
                     next="check that its files are whole and of a kind that transformers knows",
                 ) from None
-        missing = sorted(info["missing_keys"])
-        prefix = f"{model.base_model_prefix}."
-        if encoder := [name for name in missing if name.startswith(prefix) and ".pooler." not in name]:
-            raise IntegrityError(f"{len(encoder)} encoder weights are missing, {encoder[0]} first", where=self.name)
-        return model, missing
+        _check_finite(model, self.name)
+        return model, info
 
     def random(self, model_class: str, head: dict[str, Any]) -> "torch.nn.Module":
         """A model of this base's architecture with random weights: the from-scratch baseline."""
@@ -164,11 +177,15 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
     if adapter:
         card = card.with_base(base)
     origin = Base(card.base if adapter else str(folder), card.revision if adapter else None)
-    model, missing = origin.model(card.task.model_class, card.task.head_config(card.schema))
+    head = card.task.head_config(card.schema)
     if adapter:
-        model = _with_adapter(model, folder, missing)
-    elif missing:
-        raise IntegrityError(f"{len(missing)} weights are missing, {missing[0]} first", where=str(folder))
+        model, fresh = origin.model(card.task.model_class, head)
+        model = _with_adapter(model, folder, fresh)
+    else:
+        model, info = origin.loaded(card.task.model_class, head)
+        for told, names in (("missing", info["missing_keys"]), ("there and not known", info["unexpected_keys"])):
+            if odd := sorted(names):
+                raise IntegrityError(f"{len(odd)} weights are {told}, {odd[0]} first", where=str(folder))
     origin.fits(tokenizer, model)
     model.eval()
     return Trained(model, tokenizer, card.task, card.schema, card)
@@ -186,12 +203,57 @@ def _exported(folder: Path, card: Card, tokenizer: NoteTokenizer) -> Trained:
 def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "torch.nn.Module":
     from peft import PeftModel
 
-    wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    with _quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what peft warns of is refused below
+        try:
+            wrapped: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        except Exception as error:  # it has no common class, and its message may quote anything
+            raise IntegrityError(
+                f"cannot load the adapter ({type(error).__name__})",
+                where=str(folder),
+                next="copy the model folder again",
+            ) from None
+    _check_adapter(wrapped, folder)
     saved = set(wrapped.peft_config["default"].modules_to_save or [])
     if lost := [name for name in fresh if not saved & set(name.split("."))]:
         raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
     merged: torch.nn.Module = wrapped.merge_and_unload()
+    _check_finite(merged, str(folder))
     return merged
+
+
+def _check_adapter(wrapped: Any, folder: Path) -> None:
+    """Raises IntegrityError if the file lacks a weight of the adapter, which would be random, or has one too many."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        held = set(file.keys())
+    wanted = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    for odd, told in ((wanted - held, "missing from the adapter"), (held - wanted, "in the adapter and not known")):
+        if odd:
+            raise IntegrityError(
+                f"{len(odd)} weights are {told}, {min(odd)} first",
+                where=str(folder),
+                next="copy the model folder again",
+            )
+
+
+def _check_finite(model: "torch.nn.Module", where: str) -> None:
+    """Raises IntegrityError for a model with NaN or infinity among its weights."""
+    if bad := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        raise IntegrityError(
+            f"{len(bad)} weights hold NaN or infinity, {bad[0]} first", where=where, next="train it again"
+        )
+
+
+def _check_attention(folder: Path) -> None:
+    """Raises UnsafeError for a config that names an attention to be fetched, which is code."""
+    path = folder / "config.json"
+    settings = json.loads(path.read_bytes()) if path.is_file() else {}
+    for key in ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"):
+        if "/" in str(settings.get(key) or ""):
+            raise UnsafeError(f"config.json asks for code from elsewhere ({key})", where=str(folder))
 
 
 class _quiet:

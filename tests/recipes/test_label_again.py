@@ -138,7 +138,8 @@ def test_a_model_that_answers_with_nan(model: Path, corpus: Path, tmp_path: Path
     from safetensors.numpy import load_file, save_file
 
     path = model / "adapter_model.safetensors"
-    weights = {name: value * float("nan") if "classifier" in name else value for name, value in load_file(path).items()}
+    # weights that are numbers, of products that are none: weights that are none are not loaded at all
+    weights = {name: value * 0 + 3e38 if "classifier" in name else value for name, value in load_file(path).items()}
     save_file(weights, path, metadata={"format": "pt"})
     assert label(model, corpus / "test.jsonl", tmp_path / "out", "--max_failures", 1) == 3
     (name, *_) = sorted((tmp_path / "out" / "quarantine").iterdir())
