@@ -1,6 +1,8 @@
 """CSV and Parquet: cells exactly as stored, bad rows set aside, wrong columns named."""
 
 import csv as stdlib_csv
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,35 @@ def test_parquet_refuses_wrong_types_and_sets_rows_aside(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="not a whole Parquet file"):
         list(read(path, "parquet"))
+
+
+def test_parquet_never_unpickles_an_extension_type(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as pq
+
+    canary = tmp_path / "canary"
+
+    class Payload:
+        """Makes a file when it is unpickled."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return open, (str(canary), "w")
+
+    hint = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(Payload()),
+    }
+    schema = pa.schema([pa.field("text", pa.string(), metadata=hint)])
+    pq.write_table(pa.table({"text": ["fever"]}, schema=schema), tmp_path / "n.parquet")
+    (document,) = read(tmp_path / "n.parquet", "parquet")
+    assert document.text == "fever" and not canary.exists()
+
+
+def test_a_workbook_is_no_csv(tmp_path: Path) -> None:
+    path = tmp_path / "n.xlsx"
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("xl/worksheets/sheet1.xml", "<c>id</c>" * 50)
+    with pytest.raises(DataError, match=r"n\.xlsx: .*(header|column)"):
+        list(read(path, "csv"))
+    with pytest.raises(ConfigError, match=r"holds no \.csv file"):
+        list(read(tmp_path, "csv"))

@@ -131,3 +131,11 @@ def test_a_bomb_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_bytes(gzip.compress(b"0" * 2**25))
     with pytest.raises(UnsafeError, match="unpacks to far more than text does"):
         list(read(path, "jsonl"))
+
+
+def test_what_looks_like_a_time_or_a_number_stays_a_string(tmp_path: Path) -> None:
+    path = tmp_path / "n.jsonl"
+    path.write_bytes(b'{"id": "2024-01-02", "text": "2024-01-02T03:04:05Z", "when": "12:30", "n": "1e5"}\n')
+    (document,) = read(path, "jsonl")
+    assert (document.id, document.text) == ("2024-01-02", "2024-01-02T03:04:05Z")
+    assert document.meta == {"when": "12:30", "n": "1e5"}
