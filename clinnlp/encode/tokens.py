@@ -1,5 +1,6 @@
 """Tokens of a whole note: ids, offsets in characters of the original text, and the units that carry tags."""
 
+import hashlib
 import json
 import os
 import re
@@ -94,6 +95,12 @@ class NoteTokenizer:
         values = json.loads(path.read_text(encoding="utf-8"))
         kept = {name: value for name, value in values.items() if name not in ("is_local", "local_files_only")}
         path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @cached_property
+    def identity(self) -> str:
+        """The same for tokenizers that read every text alike."""
+        told = f"{self._rust.to_str()} {self.prefix} {self.suffix}"
+        return hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def vocab_size(self) -> int:

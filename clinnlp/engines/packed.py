@@ -1,6 +1,7 @@
 """Packed torch: rows laid end to end without padding, each attending to itself alone."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -40,6 +41,7 @@ class Packed(Engine):
         check_runner(self, trained, packed, wanted)
         if choose_precision(self.precision, packed.device.type) == "bf16":
             _products_in_bf16(model)
+            check_runner(self, trained, packed, wanted, tolerance=math.inf)  # that it runs: how near is for `export`
         return packed
 
 
@@ -129,12 +131,15 @@ def _near(length: int, window: int | None, device: Any) -> Any:
 
 
 def _products_in_bf16(model: Any) -> None:
-    """Give the linear layers of the encoder bf16 weights and inputs; what is not a matrix product stays fp32."""
+    """Give the linear layers of the encoder bf16 weights and inputs; what is not a matrix product stays fp32.
+
+    So do the heads, and a pooler is part of one: what it gives goes to a layer in fp32.
+    """
     import torch
 
     def rounded(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return (inputs[0].to(torch.bfloat16),)
 
-    for layer in model.base_model.modules():
-        if isinstance(layer, torch.nn.Linear):
+    for name, layer in model.base_model.named_modules():
+        if isinstance(layer, torch.nn.Linear) and not name.startswith("pooler."):
             layer.to(torch.bfloat16).register_forward_pre_hook(rounded)

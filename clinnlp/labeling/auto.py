@@ -17,35 +17,40 @@ from clinnlp.models.load import load_trained
 
 log = logging.getLogger("clinnlp")
 
+Models = tuple[ModelFolder, ...]
 
-def pinned(store: Store, model: ModelFolder) -> ModelFolder | None:
-    """The model with the engine that the run in a store has; None where none is chosen yet."""
+
+def pinned(store: Store, models: Models) -> Models | None:
+    """The models with the engines that the run in a store has; None where none are chosen yet."""
     if record := last_record(store):
-        told = record.fingerprint.get("engine")
-        return replace(model, engine=engine_of(json.loads(told))) if told else model
+        told = {model: record.fingerprint.get(model.part("engine")) for model in models}
+        return tuple(replace(m, engine=engine_of(json.loads(held))) if held else m for m, held in told.items())
     if chosen := store.get(PINNED):
-        return replace(model, engine=engine_of(json.loads(chosen)["engine"]))
+        values = json.loads(chosen)
+        return tuple(replace(model, engine=engine_of(values[model.part("engine")])) for model in models)
     return None
 
 
-def pin(store: Store, model: ModelFolder, notes: Callable[[], Sequence[Document]], bound: Bound) -> ModelFolder:
-    """The model with an engine chosen on the notes, kept in the store with all trials.
+def pin(store: Store, models: Models, notes: Callable[[], Sequence[Document]], bound: Bound) -> Models:
+    """The models with engines chosen on the notes, kept in the store with all trials.
 
     Of several processes that choose at a time, one is heeded; a run that was stopped since goes on with its choice.
     """
-    if known := pinned(store, model):
+    if known := pinned(store, models):
         return known
-    chosen, trials = try_engines(model, notes(), bound)
-    values = {"engine": plain_engine(chosen.runs_on()), "bound": asdict(bound), "trials": trials}
-    store.put_if_absent(PINNED, encode_json(values))
-    return pinned(store, model) or chosen
+    chosen, trials = try_engines(models, notes(), bound)
+    engines = {model.part("engine"): plain_engine(model.runs_on()) for model in chosen}
+    store.put_if_absent(PINNED, encode_json({**engines, "bound": asdict(bound), **trials}))
+    return pinned(store, models) or chosen
 
 
-def try_engines(
-    model: ModelFolder, notes: Sequence[Document], bound: Bound
-) -> tuple[ModelFolder, list[dict[str, object]]]:
-    """The model with the fastest engine that keeps the spans, and the trials; the table of them is logged."""
-    log.info("choosing an engine on some of the notes; this takes about half a minute")
-    engine, trials = choose(load_trained(model.folder, model.base), notes, bound)
-    log.info("%s", table(trials) if trials else "nothing to try engines on: no note holds text")
-    return replace(model, engine=engine), [asdict(trial) for trial in trials]
+def try_engines(models: Models, notes: Sequence[Document], bound: Bound) -> tuple[Models, dict[str, object]]:
+    """The models, each with the fastest engine that keeps its spans, and the trials; tables of them are logged."""
+    chosen, tried = [], dict[str, object]()
+    for model in models:
+        log.info("choosing an engine on some of the notes; this takes about half a minute")
+        engine, trials = choose(load_trained(model.folder, model.base), notes, bound)
+        log.info("%s", table(trials) if trials else "nothing to try: it was exported, or no note holds text")
+        chosen.append(replace(model, engine=engine))
+        tried[model.part("trials")] = [asdict(trial) for trial in trials]
+    return tuple(chosen), tried

@@ -118,10 +118,12 @@ def _try(name: str, trained: Trained, probe: _Probe, to_beat: float, bound: Boun
     start = time.perf_counter()
     try:
         run: Runner = engine_named(name).runner(trained)
+        loaded = time.perf_counter() - start
+        took = min(_seconds(run, probe.rows) for _ in range(2))
     except ConfigError as error:
         return Trial(name, error.what), 0.0
-    loaded = time.perf_counter() - start
-    took = min(_seconds(run, probe.rows) for _ in range(2))
+    except Exception as error:  # one engine that fails is no reason not to use another
+        return Trial(name, f"failed ({type(error).__name__})"), 0.0
     measured = Trial(name, "slower", sum(map(len, probe.rows)) / took, loaded)
     if took > to_beat:
         return measured, took

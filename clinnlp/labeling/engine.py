@@ -22,6 +22,7 @@ from clinnlp.labeling.record import RunRecord, is_done, last_record
 from clinnlp.labeling.signals import Signals, Stop
 from clinnlp.labeling.source import Files, Source
 from clinnlp.labeling.store import Store, open_store
+from clinnlp.labeling.together import Together
 from clinnlp.labeling.worker import Job, Work
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class LabelingRun:
         threads = max(1, processors // options.workers) if options.workers > 1 else None
         return Job(
             self.model, self.store, digest[:16], options.batch_tokens, options.max_characters,
-            options.quarantine_text, threads, tuple(options.offsets),
+            options.quarantine_text, threads, tuple(options.offsets), isinstance(self.model, Together),
         )  # fmt: skip
 
     def _works(self, respected: bool) -> Iterator[Work]:

@@ -54,10 +54,14 @@ def hand_over(store: Store, source: Source, format: Format, path: str) -> dict[s
 def _joined(store: Store, commit: Commit, part: list[Record]) -> Iterator[Document]:
     spans: dict[int, list[Span]] = {}
     for row in _rows(store, commit, "spans"):
-        spans.setdefault(row["ordinal"], []).append(Span(row["start"], row["end"], row["label"], row["score"]))
+        said_by = {"model": row["model"]} if "model" in row else {}
+        span = Span(row["start"], row["end"], row["label"], row["score"], said_by)
+        spans.setdefault(row["ordinal"], []).append(span)
     for note, row in zip(part, _rows(store, commit, "documents"), strict=True):
         if row["status"] != QUARANTINED and isinstance(note, Document):
             labels = tuple(row["labels"] or ())
+            if "label_models" in row:  # two models may know one label
+                labels = tuple(f"{name}:{label}" for name, label in zip(row["label_models"], labels, strict=True))
             scores = dict(zip(labels, row["label_scores"] or (), strict=False))
             meta = {**note.meta, "label_scores": scores} if scores else note.meta
             yield replace(note, spans=tuple(spans.get(row["ordinal"], ())), labels=labels, meta=meta)

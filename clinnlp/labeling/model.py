@@ -43,6 +43,12 @@ class ModelFolder:
     folder: Path
     base: str | None = None
     engine: Engine | None = None
+    name: str = ""
+    """What it is called, where several models label together."""
+
+    def part(self, name: str) -> str:
+        """What a part of the fingerprint is called: with the name of the model, if it has one."""
+        return f"{name}.{self.name}" if self.name else name
 
     def runs_on(self) -> Engine:
         """The engine that was asked for, or that the folder was exported for, or torch.
@@ -67,11 +73,12 @@ class ModelFolder:
         engine, card = self.runs_on(), Card.read(self.folder)
         need(engine_name(engine), engine.library)
         check_folder(self.folder)
-        parts = _hashes("model", self.folder)
+        parts = _hashes(self.part("model"), self.folder)
         if (self.folder / "adapter_config.json").is_file():
             base = base_folder(card.with_base(self.base).base)
-            parts |= _hashes("base", base) if base else {"base": f"{card.base}@{card.revision}"}
-        return parts | versions(engine.library) | {"device": "cpu", "engine": json.dumps(plain_engine(engine))}
+            parts |= _hashes(self.part("base"), base) if base else {self.part("base"): f"{card.base}@{card.revision}"}
+        engines = {self.part("engine"): json.dumps(plain_engine(engine))}
+        return parts | versions(engine.library) | {"device": "cpu"} | engines
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""

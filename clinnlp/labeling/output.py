@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LABELED, EMPTY, UNTOKENIZABLE = "labeled", "empty", "untokenizable"
 QUARANTINED, EXCLUDED = "quarantined", "excluded"
 COLUMNS_OF = {"utf16": ("start_utf16", "end_utf16"), "bytes": ("start_byte", "end_byte")}
+TOGETHER = "clinnlp: together"  # in the meta of a document that several models labeled: model and score of each label
 DECIMALS = 5  # of a score: padding changes logits by some 4e-7, which no two runs need to share
 
 
@@ -69,11 +70,15 @@ def read_labels(folder: str | Path) -> Labels:
 
 
 def tables(
-    first: int, outcomes: Sequence[Document | Aside], statuses: Sequence[str], offsets: Sequence[str] = ()
+    first: int,
+    outcomes: Sequence[Document | Aside],
+    statuses: Sequence[str],
+    offsets: Sequence[str] = (),
+    together: bool = False,
 ) -> dict[str, bytes]:
     """The two tables of a shard whose records are numbered from `first`, as Parquet; equal bytes for equal labels.
 
-    `offsets` are units that spans have columns for, beside code points.
+    `offsets` are units that spans have columns for, beside code points; `together` tells which model said what.
     """
     documents = [(ordinal, outcome) for ordinal, outcome in enumerate(outcomes, first) if isinstance(outcome, Document)]
     spans = [(ordinal, document.id, span) for ordinal, document in documents for span in document.spans]
@@ -89,21 +94,25 @@ def tables(
     for unit in offsets:
         found = [place for _, document in documents for place in _places(document, unit)]
         columns |= {name: [pair[side] for pair in found] for side, name in enumerate(COLUMNS_OF[unit])}
+    notes: dict[str, list[Any]] = {
+        "document_id": [outcome.id for outcome in outcomes],
+        "characters": [_length(outcome) for outcome in outcomes],
+        "characters_read": [_length(outcome) or 0 for outcome in outcomes],
+        "spans": [len(outcome.spans) if isinstance(outcome, Document) else 0 for outcome in outcomes],
+        "labels": [list(outcome.labels) if isinstance(outcome, Document) else None for outcome in outcomes],
+        "label_scores": [_label_scores(outcome) for outcome in outcomes],
+        "status": list(statuses),
+        "ordinal": list(range(first, first + len(outcomes))),
+    }
+    if together:
+        columns["model"] = [span.attributes.get("model") for *_, span in spans]
+        notes["label_models"] = [
+            [name for name, _ in outcome.meta[TOGETHER]] if isinstance(outcome, Document) else None
+            for outcome in outcomes
+        ]
     return {
-        "spans": _parquet(_span_schema(offsets), columns),
-        "documents": _parquet(
-            _document_schema(),
-            {
-                "document_id": [outcome.id for outcome in outcomes],
-                "characters": [_length(outcome) for outcome in outcomes],
-                "characters_read": [_length(outcome) or 0 for outcome in outcomes],
-                "spans": [len(outcome.spans) if isinstance(outcome, Document) else 0 for outcome in outcomes],
-                "labels": [list(outcome.labels) if isinstance(outcome, Document) else None for outcome in outcomes],
-                "label_scores": [_label_scores(outcome) for outcome in outcomes],
-                "status": list(statuses),
-                "ordinal": list(range(first, first + len(outcomes))),
-            },
-        ),
+        "spans": _parquet(_span_schema(offsets, together), columns),
+        "documents": _parquet(_document_schema(together), notes),
     }
 
 
@@ -134,8 +143,11 @@ def _length(outcome: Document | Aside) -> int | None:
 def _label_scores(outcome: Document | Aside) -> list[float | None] | None:
     if not isinstance(outcome, Document):
         return None
-    scores = outcome.meta.get("label_scores", {})
-    found = [scores.get(label) for label in outcome.labels]
+    if TOGETHER in outcome.meta:
+        found = [score for _, score in outcome.meta[TOGETHER]]
+    else:
+        scores = outcome.meta.get("label_scores", {})
+        found = [scores.get(label) for label in outcome.labels]
     return [None if score is None else round(score, DECIMALS) for score in found]
 
 
@@ -156,17 +168,20 @@ def _parquet(schema: Any, columns: Mapping[str, list[Any]]) -> bytes:
     return held.getvalue()
 
 
-def _span_schema(offsets: Sequence[str] = ()) -> Any:
+def _span_schema(offsets: Sequence[str] = (), together: bool = False) -> Any:
     import pyarrow as pa
 
     columns = {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64(), "label": pa.string()}
-    others = {name: pa.int64() for unit in offsets for name in COLUMNS_OF[unit]}
+    others: dict[str, Any] = {name: pa.int64() for unit in offsets for name in COLUMNS_OF[unit]}
+    others |= {"model": pa.string()} if together else {}
     return pa.schema({**columns, "score": pa.float32(), "ordinal": pa.int64(), "window": pa.int32(), **others})
 
 
-def _document_schema() -> Any:
+def _document_schema(together: bool = False) -> Any:
     import pyarrow as pa
 
     counts = {name: pa.int64() for name in ("characters", "characters_read", "spans")}
     lists = {"labels": pa.list_(pa.string()), "label_scores": pa.list_(pa.float32())}
-    return pa.schema({"document_id": pa.string(), **counts, **lists, "status": pa.string(), "ordinal": pa.int64()})
+    others = {"label_models": pa.list_(pa.string())} if together else {}
+    plain = {"status": pa.string(), "ordinal": pa.int64()}
+    return pa.schema({"document_id": pa.string(), **counts, **lists, **plain, **others})

@@ -1,11 +1,15 @@
 """Documents in, documents with labels out: whole notes, windows of like length together, answers joined."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clinnlp.core.document import Document
+from clinnlp.encode.tokens import Tokens
 from clinnlp.engines.torch import Torch
 from clinnlp.errors import IntegrityError
 from clinnlp.models.load import Trained
@@ -39,25 +43,51 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def predict_chunk(trained: Trained, documents: Sequence[Document], batch_tokens: int) -> list[Document]:
     """What the model says of the documents of one chunk."""
-    distinct = {document.text: number for number, document in enumerate(documents)}
-    places = {number: place for place, number in enumerate(distinct.values())}
-    tokens = trained.tokenizer.encode_many(list(distinct))
-    rows: list[tuple[int, Row]] = []
-    for place, number in enumerate(distinct.values()):
-        rows += [(place, row) for row in trained.task.cut(documents[number], tokens[place], trained.tokenizer)]
+    reading = Reading.of(trained, documents)
     run = trained.runner or Torch().runner(trained)
-    logits = run([row.ids for _, row in rows], batch_tokens)
-    answers: list[list[tuple[Row, Any]]] = [[] for _ in distinct]
-    for (place, row), answer in zip(rows, logits, strict=True):
-        answers[place].append((row, answer))
-    for note, answered in zip(tokens, answers, strict=True):
-        if len(note) != sum(row.window.own_last - row.window.own_first for row, _ in answered):
-            raise IntegrityError("a window of a note was not answered")
-    same = [places[distinct[document.text]] for document in documents]
-    found = trained.task.decode(
-        documents, [tokens[place] for place in same], [answers[place] for place in same], trained.schema
-    )
-    return [
-        document if len(tokens[place]) else replace(document, meta={**document.meta, NO_TOKENS: True})
-        for place, document in zip(same, found, strict=True)
-    ]
+    return reading.decode(trained, run(reading.ids, batch_tokens))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Documents as a model reads them: `tokens` of each text that differs, `same` which of these each document has.
+
+    `rows` are the windows of all texts in order, each with the number of its text.
+    """
+
+    documents: Sequence[Document]
+    tokens: list[Tokens]
+    same: list[int]
+    rows: list[tuple[int, Row]]
+
+    @classmethod
+    def of(cls, trained: Trained, documents: Sequence[Document]) -> "Reading":
+        """Tokenize the documents and cut them into windows."""
+        distinct = {document.text: document for document in documents}
+        places = {text: place for place, text in enumerate(distinct)}
+        tokens = trained.tokenizer.encode_many(list(distinct))
+        cut = [trained.task.cut(d, t, trained.tokenizer) for d, t in zip(distinct.values(), tokens, strict=True)]
+        rows = [(place, row) for place, note in enumerate(cut) for row in note]
+        return cls(documents, tokens, [places[document.text] for document in documents], rows)
+
+    @property
+    def ids(self) -> list[NDArray[np.int32]]:
+        """What the model is given: one array of ids for each row."""
+        return [row.ids for _, row in self.rows]
+
+    def decode(self, trained: Trained, logits: Sequence[Any]) -> list[Document]:
+        """The documents with what the logits of the rows say. Raises IntegrityError if a token was not answered."""
+        answers: list[list[tuple[Row, Any]]] = [[] for _ in self.tokens]
+        for (place, row), answer in zip(self.rows, logits, strict=True):
+            answers[place].append((row, answer))
+        for note, answered in zip(self.tokens, answers, strict=True):
+            if len(note) != sum(row.window.own_last - row.window.own_first for row, _ in answered):
+                raise IntegrityError("a window of a note was not answered")
+        found = trained.task.decode(
+            self.documents, [self.tokens[place] for place in self.same], [answers[place] for place in self.same],
+            trained.schema,
+        )  # fmt: skip
+        return [
+            document if len(self.tokens[place]) else replace(document, meta={**document.meta, NO_TOKENS: True})
+            for place, document in zip(self.same, found, strict=True)
+        ]

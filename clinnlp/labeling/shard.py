@@ -4,12 +4,13 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 
 from clinnlp.core.document import Document, Excluded, Quarantined
 from clinnlp.errors import ClinnlpError
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.model import Predict
-from clinnlp.labeling.output import EMPTY, EXCLUDED, LABELED, QUARANTINED, UNTOKENIZABLE, Aside
+from clinnlp.labeling.output import EMPTY, EXCLUDED, LABELED, QUARANTINED, TOGETHER, UNTOKENIZABLE, Aside
 from clinnlp.labeling.plan import Record
 from clinnlp.labeling.predict import NO_TOKENS
 
@@ -115,9 +116,15 @@ def count(outcomes: Sequence[Document | Aside], statuses: Sequence[str]) -> Coun
             continue
         counts.spans += len(outcome.spans)
         counts.characters += len(outcome.text)
-        counts.by_label.update(span.label for span in outcome.spans)
-        counts.by_label.update(outcome.labels)
+        counts.by_label.update(_named(span.label, span.attributes.get("model")) for span in outcome.spans)
+        names = (name for name, _ in outcome.meta[TOGETHER]) if TOGETHER in outcome.meta else repeat(None)
+        counts.by_label.update(map(_named, outcome.labels, names))
     return counts
+
+
+def _named(label: str, model: str | None) -> str:
+    """A label as it is counted: several models may have it."""
+    return f"{model}: {label}" if model else label
 
 
 def _checked(document: Document) -> Document | Aside:

@@ -39,6 +39,7 @@ class Job:
     quarantine_text: bool = False
     threads: int | None = None
     offsets: tuple[str, ...] = ()
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Worker:
 
     def _commit(self, work: Work, outcomes: Sequence[Document | Aside]) -> Commit:
         shard, statuses = work.shard, [status_of(outcome) for outcome in outcomes]
-        data = tables(shard.first, outcomes, statuses, self.job.offsets)
+        data = tables(shard.first, outcomes, statuses, self.job.offsets, self.job.together)
         asides = {
             ordinal: outcome
             for ordinal, (outcome, status) in enumerate(zip(outcomes, statuses, strict=True), shard.first)

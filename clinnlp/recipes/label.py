@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,16 +16,17 @@ from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.labeling.agree import Bound
-from clinnlp.labeling.auto import pin, pinned, try_engines
+from clinnlp.labeling.auto import Models, pin, pinned, try_engines
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.engine import LabelingRun, open_run
 from clinnlp.labeling.forecast import Forecast, Sample, forecast, use_a_share
 from clinnlp.labeling.handover import hand_over
-from clinnlp.labeling.model import ModelFolder
+from clinnlp.labeling.model import Model, ModelFolder
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.progress import Progress
 from clinnlp.labeling.source import Notes
 from clinnlp.labeling.store import Store, open_store
+from clinnlp.labeling.together import Together
 from clinnlp.models.folder import Card
 from clinnlp.recipes._output import settings_yaml
 
@@ -32,8 +34,8 @@ log = logging.getLogger("clinnlp")
 
 # Settings that change no label, or whose content is hashed instead; a run may go on with others of these.
 NOT_SEMANTIC = {
-    "model", "base", "notes", "out", "to", "to_path", "plan", "price_per_hour", "batch_tokens", "workers", "on",
-    "document_seconds", "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined",
+    "model", "models", "base", "notes", "out", "to", "to_path", "plan", "price_per_hour", "batch_tokens", "workers",
+    "on", "document_seconds", "max_failures", "quarantine_text", "extend", "relabel", "retry_quarantined",
     "verify_on_resume", "allow_version_change", "join", "engine", "bound",
 }  # fmt: skip
 
@@ -42,8 +44,10 @@ NOT_SEMANTIC = {
 class Label(Options):
     """Label notes with a trained model into Parquet tables; a run that was stopped goes on where it was."""
 
-    model: Path
-    """Model folder of a finetune run."""
+    model: Path | None = None
+    """Model folder of a finetune or export run; or give several as models."""
+    models: dict[str, Path] = field(default_factory=dict)
+    """Models that label in one pass, by names of your choice: --models.drugs DIR --models.type DIR."""
     notes: str
     """The notes: a file, a folder or a quoted glob."""
     out: str
@@ -72,6 +76,14 @@ class Label(Options):
         super().__post_init__()
         if (self.to is None) != (self.to_path is None):
             raise ConfigError("a format and a path go together", where="to", next="give --to and --to_path")
+        if (self.model is None) == (not self.models):
+            raise ConfigError(
+                "give either model or models", next="--model DIR, or --models.NAME DIR for each of several"
+            )
+        if bad := [name for name in self.models if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)]:
+            raise ConfigError(
+                f"{len(bad)} names are not made of letters, digits, - and _ alone", where="models", next="choose others"
+            )
 
 
 def run(settings: Label) -> int:
@@ -79,16 +91,17 @@ def run(settings: Label) -> int:
     # 1. what is labeled, and by what: nothing heavy is loaded
     source = Notes(settings.notes, settings.format, settings.exclude)
     source.files()
-    model, decided = _model(settings)
+    models, decided = _models(settings)
     if settings.plan:
-        return _plan(settings, source, model, decided)
+        return _plan(settings, source, models, decided)
+    model = _together(models)
     values = config.plain(settings)
     semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
     fingerprint = model.fingerprint() | semantic if decided else semantic
 
-    def decide(store: Store) -> ModelFolder:
+    def decide(store: Store) -> Model:
         use_a_share(settings)
-        return pin(store, model, lambda: Sample(source, settings).kept, settings.bound)
+        return _together(pin(store, models, lambda: Sample(source, settings).kept, settings.bound))
 
     # 2. the run: new, or gone on with
     with open_run(settings.out, source, model, fingerprint, settings, None if decided else decide) as run:
@@ -96,7 +109,7 @@ def run(settings: Label) -> int:
             log.info("nothing to do: all %d shards of %s are labeled", len(run.shards), settings.out)
             _hand_over(run, settings)
             return QUARANTINED if run.counts.quarantined else 0
-        settings = replace(settings, engine=engine_of(json.loads(run.fingerprint["engine"])))
+        settings = replace(settings, engine=_engine(run) or settings.engine)
         values, manifest = config.plain(settings), _manifest(run, settings)
         run.store.put(SETTINGS, settings_yaml("label", values).encode())
         run.store.put(MANIFEST, encode_json(manifest.as_dict()))
@@ -120,25 +133,37 @@ def run(settings: Label) -> int:
     return QUARANTINED if counts.quarantined else 0
 
 
-def _model(settings: Label) -> tuple[ModelFolder, bool]:
-    """What labels, and whether its engine is known: named, pinned by the run that is gone on with, or exported."""
+def _models(settings: Label) -> tuple[Models, bool]:
+    """What labels, and whether the engines are known: named, pinned by the run that is gone on with, or exported."""
+    folders = settings.models or {"": Path(str(settings.model))}
+    engine = settings.engine.resolved() if isinstance(settings.engine, Engine) else None
+    models = tuple(ModelFolder(folder, settings.base, engine, name) for name, folder in folders.items())
     if settings.engine != "auto":
-        engine = settings.engine and settings.engine.resolved()
-        return ModelFolder(settings.model, settings.base, engine), True
-    model = ModelFolder(settings.model, settings.base)
-    if known := pinned(open_store(settings.out), model):
+        return models, True
+    if known := pinned(open_store(settings.out), models):
         return known, True
-    model.runs_on()  # raises what is wrong with the folder
-    return model, Card.read(model.folder).engine is not None
+    for model in models:
+        model.runs_on()  # raises what is wrong with the folder
+    return models, all(Card.read(model.folder).engine for model in models)
 
 
-def _plan(settings: Label, source: Notes, model: ModelFolder, decided: bool) -> int:
+def _together(models: Models) -> Model:
+    return Together(models) if models[0].name else models[0]
+
+
+def _engine(run: LabelingRun) -> Engine | None:
+    """The engine of a run of one model."""
+    told = run.fingerprint.get("engine")
+    return engine_of(json.loads(told)) if told else None
+
+
+def _plan(settings: Label, source: Notes, models: Models, decided: bool) -> int:
     """Tell how long the run would take; writes nothing, so an engine that is tried here is not kept."""
     sample = Sample(source, settings)
     if not decided:
         use_a_share(settings)
-        model, _ = try_engines(model, sample.kept, settings.bound)
-    _tell_forecast(forecast(sample, model, settings), settings.price_per_hour)
+        models, _ = try_engines(models, sample.kept, settings.bound)
+    _tell_forecast(forecast(sample, _together(models), settings), settings.price_per_hour)
     return 0
 
 

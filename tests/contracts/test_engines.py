@@ -124,11 +124,12 @@ def test_layers_with_extreme_inputs_may_stay_fp32_in_onnx(tiny: Tiny, tmp_path: 
     assert off < max(np.abs(a - b).max() for a, b in zip(run(given, 1000), wanted, strict=True)) / 3
 
 
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(("name", "precision"), ROUNDED)
 def test_rounded_answers_are_near_and_not_the_same_and_the_model_stays_as_it_was(
-    name: str, precision: str, tiny: Tiny
+    name: str, precision: str, task: str, tiny: Tiny
 ) -> None:
-    model = trained(tiny, "bert", "ner")
+    model = trained(tiny, "bert", task)
     given = rows(model)
     before = plain_runner(model)(given, 1000)
     run = plugins.find("engines", name)(precision=precision).runner(model)

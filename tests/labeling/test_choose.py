@@ -30,6 +30,8 @@ class Fake:
         self.given: list[int] = []
 
     def runner(self, trained: Any) -> Any:
+        if self.error == "bug":
+            raise RuntimeError("Qvortrup")
         if self.error:
             raise ConfigError(self.error)
         real = Torch().runner(trained)
@@ -65,6 +67,7 @@ def test_the_fastest_that_keeps_the_spans(tiny: Tiny, monkeypatch: pytest.Monkey
         "openvino-bf16": Fake(error="the openvino engine needs openvino, not installed here"),
         "openvino-int8": Fake(0.5),
         "onnx-int8": Fake(0.0),
+        "torch-bf16": Fake(error="bug"),
     }
     monkeypatch.setattr(module, "engine_named", engines.__getitem__)
     chosen, trials = choose(random_model(tiny), NOTES, candidates=list(engines)[1:])
@@ -76,6 +79,7 @@ def test_the_fastest_that_keeps_the_spans(tiny: Tiny, monkeypatch: pytest.Monkey
         "openvino-bf16": "the openvino engine needs openvino, not installed here",
         "openvino-int8": "slower",
         "onnx-int8": "chosen",
+        "torch-bf16": "failed (RuntimeError)",
     }
     wrong = trials[1]
     assert wrong.agreement is not None and wrong.agreement < 0.9 and wrong.notes == 30

@@ -90,13 +90,13 @@ def test_of_two_that_choose_at_a_time_one_is_heeded(words: Words, tmp_path: Path
 
     store = LocalStore(tmp_path / "out")
     store.make()
-    model = ModelFolder(ner_run / "model")
+    models = (ModelFolder(ner_run / "model"),)
 
     def another_is_faster() -> Any:
         store.put("engine.json", b'{"engine": {"name": "torch", "precision": "bf16"}}')
         return []
 
-    assert auto.pin(store, model, another_is_faster, Bound()).runs_on() == engine_named("torch-bf16")
+    assert auto.pin(store, models, another_is_faster, Bound())[0].runs_on() == engine_named("torch-bf16")
 
 
 def test_plan_tries_and_keeps_nothing(
