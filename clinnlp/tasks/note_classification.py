@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 ENOUGH = 20  # dev notes with a label, from which it may have a threshold of its own
+HELD_TOKENS = 16_384  # of windows whose activations are held in a training step; others are computed again
 ROUND = 32  # row lengths in training are multiples of it
 
 
@@ -165,7 +166,7 @@ class NoteClassification(Task):
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         labels, note, weights = batch.pop("labels"), batch.pop("note"), batch.pop("weights", None)
-        logits = model(**batch).logits.float()  # (W, L)
+        logits = _logits(model, batch)  # (W, L)
         index = note[:, None].expand_as(logits)
         how = "amax" if self.pooling == "max" else "mean"
         empty = torch.zeros(len(labels), logits.shape[1], device=logits.device)
@@ -273,3 +274,21 @@ def _inverse(counts: Sequence[int], power: float) -> list[float]:
     raw = [float(count) ** -power if count else 0.0 for count in counts]
     mean = sum(count * weight for count, weight in zip(counts, raw, strict=True)) / max(sum(counts), 1)
     return [weight / mean if count else 1.0 for count, weight in zip(counts, raw, strict=True)]
+
+
+def _logits(model: "torch.nn.Module", batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
+    """The logits (W, L) of all windows; where they are many, only the activations of one part are held at a time."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def run(part: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = model(**part).logits.float()
+        return logits
+
+    count, width = batch["input_ids"].shape
+    rows = max(HELD_TOKENS // width, 1)
+    if count <= rows or not torch.is_grad_enabled():
+        return run(batch)
+    parts = [{name: rows_[at : at + rows] for name, rows_ in batch.items()} for at in range(0, count, rows)]
+    found: list[torch.Tensor] = [checkpoint(run, part, use_reentrant=False) for part in parts]
+    return torch.cat(found)

@@ -320,3 +320,26 @@ def test_padding_leaves_the_loss_as_it_is(kind: str, tiny: Tiny) -> None:
     assert bare["input_ids"].shape[1] < padded["input_ids"].shape[1]
     with torch.no_grad():
         assert abs(float(task.loss(model, padded, 2)) - float(task.loss(model, bare, 2))) < 1e-6
+
+
+@pytest.mark.parametrize("held", [1, 64])
+def test_windows_computed_in_parts_give_the_same_loss_and_gradients(
+    held: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = NoteClassification(window=16, overlap=4, multi_label=True)
+    schema = LabelSchema(("a", "b"))
+    tokenizer = NoteTokenizer.load(tiny("bert"))
+    notes = [note(n, "a" if n % 2 else "b", text="fever and cough " * 8) for n in range(3)]
+    examples, _ = task.examples(notes, tokenizer, schema)
+    model = classifier(task, schema, tiny("bert"))
+    seen: list[tuple[float, list[torch.Tensor]]] = []
+    for limit in (10**9, held):
+        monkeypatch.setattr("clinnlp.tasks.note_classification.HELD_TOKENS", limit)
+        model.zero_grad()
+        loss = task.loss(model, task.collate(examples, 0), 6)
+        loss.backward()
+        seen.append((loss.item(), [w.grad.clone() for w in model.parameters() if w.grad is not None]))
+    assert sum(len(example.rows) for example in examples) > 4, "there are several windows"
+    assert seen[0][0] == pytest.approx(seen[1][0], abs=1e-6)
+    for whole, parts in zip(seen[0][1], seen[1][1], strict=True):
+        torch.testing.assert_close(whole, parts, atol=1e-6, rtol=1e-4)
