@@ -11,6 +11,7 @@ from typing import Literal
 
 from clinnlp import config
 from clinnlp.core.run import MANIFEST, SETTINGS, Manifest, encode_json
+from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.engines.base import Engine, engine_of
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format
@@ -163,7 +164,11 @@ def _plan(settings: Label, source: Notes, models: Models, decided: bool) -> int:
     if not decided:
         use_a_share(settings)
         models, _ = try_engines(models, sample.kept, settings.bound)
-    _tell_forecast(forecast(sample, _together(models), settings), settings.price_per_hour)
+    told = forecast(sample, _together(models), settings)
+    tokenizer = NoteTokenizer.load(models[0].folder)
+    tokens = sum(map(len, tokenizer.encode_many([note.text for note in sample.kept])))
+    share = tokens / max(sum(len(note.text) for note in sample.kept), 1)
+    _tell_forecast(told, told.characters_per_second * share, settings.price_per_hour)
     return 0
 
 
@@ -182,13 +187,13 @@ def _hand_over(run: LabelingRun, settings: Label) -> None:
         log.info("handed over: %s", told)
 
 
-def _tell_forecast(told: Forecast, price_per_hour: float | None) -> None:
+def _tell_forecast(told: Forecast, tokens_per_second: float, price_per_hour: float | None) -> None:
     minutes = told.seconds / 60
     time_needed = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     log.info("%d notes, of which the model reads %d: %d characters", told.records, told.read, told.characters)
     log.info(
-        "probe of %d notes: %.0f characters a second a worker, %.1f GB of memory a worker, model loaded in %.1f s",
-        told.probed, told.characters_per_second, told.peak_bytes / 1e9, told.load_seconds,
+        "probe of %d notes: %.0f tokens/s (%.0f characters/s) and %.1f GB of memory a worker, model loaded in %.1f s",
+        told.probed, tokens_per_second, told.characters_per_second, told.peak_bytes / 1e9, told.load_seconds,
     )  # fmt: skip
     log.info("with %d workers: about %s, %.1f notes/s", told.workers, time_needed, told.notes_per_second)
     if price_per_hour is not None:

@@ -69,7 +69,7 @@ def plan(settings: Pipeline) -> dict[str, Any]:
             values.setdefault("seed", settings.seed)
         if name in ("pretrain", "finetune") and base is not None:
             values.setdefault("base", base)
-        if name in ("evaluate", "label") and "finetune" in stages and "predictions" not in values:
+        if name in ("evaluate", "label") and "finetune" in stages and not values.keys() & {"predictions", "models"}:
             values.setdefault("model", str(stages["finetune"].out / "model"))
         stages[name] = _rooted(config.build(KINDS[name], values, name), settings.root)
         if name == "pretrain":

@@ -1,5 +1,6 @@
 """Labeling with the engine that is fastest on the user's own notes: chosen once, kept by the run."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def test_plan_tries_and_keeps_nothing(
     assert command(*words, "--plan", "true", "--out", out) == 0
     told = capsys.readouterr().err
     assert "packed-fp32" in told and "with 1 workers: about" in told and not out.exists()
+    assert re.search(r"probe of 12 notes: [1-9]\d* tokens/s \([1-9]\d* characters/s\) and \d\.\d GB", told)
     assert command(*words, "--out", out) == 0
     assert command(*words, "--plan", "true", "--out", out) == 0
     assert tried() == 2, "the plan of a run that is there is of its engine"

@@ -48,7 +48,7 @@ label: {{notes: test.jsonl, format: jsonl}}
     ("stage", "message"),
     [
         ("finetune: {data: {trian: x}}", "finetune.data.trian: unknown key."),
-        ("label: {format: jsonl}", "label.model: this setting is required."),
+        ("label: {format: jsonl}", "label.notes: this setting is required."),
         ("finetune: 3", "finetune: should be a valid dictionary, got int."),
     ],
 )
