@@ -203,6 +203,7 @@ def _plain(value: float) -> float | None:
 
 
 def score_text(value: float, sign: str = "") -> str:
+    """A score as the tables show it; - where it is none."""
     return "-" if math.isnan(value) else f"{value:{sign}.{DIGITS}f}"
 
 

@@ -213,10 +213,10 @@ def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "
                 where=str(folder),
                 next="copy the model folder again",
             ) from None
-    _check_adapter(wrapped, folder)
     saved = set(wrapped.peft_config["default"].modules_to_save or [])
     if lost := [name for name in fresh if not saved & set(name.split("."))]:
         raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
+    _check_adapter(wrapped, folder)
     merged: torch.nn.Module = wrapped.merge_and_unload()
     _check_finite(merged, str(folder))
     return merged
