@@ -208,8 +208,10 @@ def score_text(value: float, sign: str = "") -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
+    """An interval as the tables show it; - where there is none."""
     return "-" if interval is None else f"{interval.low:.{DIGITS}f} to {interval.high:.{DIGITS}f}"
 
 
 def p_text(value: float) -> str:
+    """A p-value as the tables show it; - where it is none."""
     return "-" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"
