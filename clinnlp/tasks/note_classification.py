@@ -289,6 +289,6 @@ def _logits(model: "torch.nn.Module", batch: "dict[str, torch.Tensor]") -> "torc
     rows = max(HELD_TOKENS // width, 1)
     if count <= rows or not torch.is_grad_enabled():
         return run(batch)
-    parts = [{name: rows_[at : at + rows] for name, rows_ in batch.items()} for at in range(0, count, rows)]
+    parts = [{name: values[at : at + rows] for name, values in batch.items()} for at in range(0, count, rows)]
     found: list[torch.Tensor] = [checkpoint(run, part, use_reentrant=False) for part in parts]
     return torch.cat(found)
