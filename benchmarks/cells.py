@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
-def clinnlp(verb: str, out: Path, settings: dict[str, Any]) -> Path:
+def clinnlp(verb: str, out: Path, settings: dict[str, Any], *positionals: str) -> Path:
     """Run a verb into `out` unless it is finished there; returns `out`."""
     if not finished(out):
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-        subprocess.run([sys.executable, "-m", "clinnlp", verb, "--out", str(out), *words], check=True)
+        subprocess.run([sys.executable, "-m", "clinnlp", verb, *positionals, "--out", str(out), *words], check=True)
     return out
 
 

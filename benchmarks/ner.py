@@ -2,6 +2,7 @@
 
     python benchmarks/ner.py ncbi --corpora CORPORA --base DIR --seeds 1 2 3 --out runs/bench
     python benchmarks/ner.py bc5cdr --corpora CORPORA --base DIR --seeds 1 --out runs/bench
+    python benchmarks/ner.py ncbi --corpora CORPORA --base DIR --arms full full-fp32 --name ner-ncbi-precision
 
 LoRA's rank and learning rate are chosen on dev: the first seed runs every setting of the grid, the others the best.
 Each cell (arm, setting, seed) is a run folder under OUT and is not repeated if it is there, so that arms may be run in
@@ -38,10 +39,11 @@ def main() -> None:
     parser.add_argument("corpus", choices=sorted(CORPORA))
     parser.add_argument("--corpora", type=Path, required=True)
     parser.add_argument("--base", required=True)
-    parser.add_argument("--arms", nargs="*", choices=list(GRID), default=list(GRID))
+    parser.add_argument("--arms", nargs="*", choices=list(GRID), default=["full", "lora", "plain"])
     parser.add_argument("--settings", nargs="+", help="of the grid, in this process")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--name", help="of the result file; ner-CORPUS without it")
     args = parser.parse_args()
     for arm in args.arms:
         wanted = args.settings or list(GRID[arm])
@@ -118,7 +120,7 @@ def write(args: argparse.Namespace) -> None:
     for arm, values in arms.items():
         if arm != "plain" and "plain" in arms:
             values["cpu_seconds_to_plain"] = times(values["seeds"], arms["plain"]["seeds"])
-    cells.write(f"ner-{args.corpus}", {"crf_floor": CRF_FLOOR[args.corpus], "arms": arms})
+    cells.write(args.name or f"ner-{args.corpus}", {"crf_floor": CRF_FLOOR[args.corpus], "arms": arms})
 
 
 def times(ours: dict[int, Any], plain: dict[int, Any]) -> dict[int, dict[str, float | None]]:
