@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clinnlp.core.signals import Signals, Stop
 from clinnlp.errors import ChangedError, ClinnlpError, FailuresError, IntegrityError, StoppedError, StorageError
 from clinnlp.labeling.begin import begin, check_fresh
 from clinnlp.labeling.commits import Commit, Held, Ledger, commit_name, damaged
@@ -19,7 +20,6 @@ from clinnlp.labeling.options import Options
 from clinnlp.labeling.plan import Shard, cut, holds, read_plan
 from clinnlp.labeling.pool import Pool
 from clinnlp.labeling.record import RunRecord, is_done, last_record
-from clinnlp.labeling.signals import Signals, Stop
 from clinnlp.labeling.source import Files, Source
 from clinnlp.labeling.store import Store, open_store
 from clinnlp.labeling.together import Together

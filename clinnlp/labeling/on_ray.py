@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from clinnlp.core.signals import Signals
 from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError
 from clinnlp.labeling.commits import Commit
 from clinnlp.labeling.pool import LEAVE_SECONDS, PACE, Attempts, Pool
-from clinnlp.labeling.signals import Signals
 from clinnlp.labeling.store import Store
 from clinnlp.labeling.worker import Job, Work, Worker
 

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from clinnlp.core.document import Document
+from clinnlp.core.signals import Signals
 from clinnlp.errors import ClinnlpError, IntegrityError
 from clinnlp.labeling.commits import Commit
 from clinnlp.labeling.output import Aside
-from clinnlp.labeling.signals import Signals
 from clinnlp.labeling.store import Store
 from clinnlp.labeling.worker import READY, Job, Work, Worker, serve
 

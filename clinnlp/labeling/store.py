@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from clinnlp.core.lock import claim, only_run, signed
 from clinnlp.errors import StorageError
-from clinnlp.labeling.lock import claim, only_run, signed
 
 LOCK, WRITERS = "lock", "writers"
 
@@ -141,7 +141,7 @@ class LocalStore:
 
     def alone(self) -> AbstractContextManager[None]:
         """Hold the lock of the folder."""
-        return only_run(self.root / LOCK)
+        return only_run(self.root / LOCK, next="wait for it, or give --join true to share its work")
 
     def shared(self) -> AbstractContextManager[None]:
         """Nothing: a link tells which of any number of processes was first."""

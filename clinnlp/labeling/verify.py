@@ -5,10 +5,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from clinnlp.core.lock import is_written
 from clinnlp.errors import ClinnlpError, ConfigError
 from clinnlp.labeling.commits import NAME, Commit, Ledger, damaged
 from clinnlp.labeling.counts import Counts
-from clinnlp.labeling.lock import is_written
 from clinnlp.labeling.plan import Shard, read_plan
 from clinnlp.labeling.record import RunRecord, is_done, last_record
 from clinnlp.labeling.store import WRITERS, LocalStore, Store

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from clinnlp.labeling import lock, store
+from clinnlp.core import lock
+from clinnlp.labeling import store
 
 CHANGES = {"open", "write", "rename", "link", "unlink", "mkdir", "ftruncate"}
 CALLS = {*CHANGES, "fsync"}

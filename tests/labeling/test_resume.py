@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from clinnlp.core.document import Document, Quarantined
+from clinnlp.core.lock import only_run
 from clinnlp.core.run import is_done
 from clinnlp.errors import ChangedError, ClinnlpError, DataError, FailuresError, InUseError, StorageError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.labeling import engine
 from clinnlp.labeling.commits import Ledger
-from clinnlp.labeling.lock import only_run
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.output import read_labels
 from clinnlp.labeling.plan import Record
@@ -280,7 +280,7 @@ def test_a_torn_run_record_is_never_written_over(case: Case) -> None:
 
 def test_another_process_has_the_folder(case: Case) -> None:
     (case.out / "commits/000/000001.json").unlink()
-    with only_run(case.out / "lock"):
+    with only_run(case.out / "lock", next=""):
         told = case.refused(InUseError)
     assert told.startswith(f"{case.out}: in use by process ") and " on " in told and ", started 2" in told
     assert told.endswith("Kept: everything in it. Next: wait for it, or give --join true to share its work.")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import clinnlp
+from clinnlp.core.lock import only_run
 from clinnlp.labeling.commits import Ledger
-from clinnlp.labeling.lock import only_run
 from clinnlp.labeling.store import LocalStore
 from tests.recipes.command import clinnlp as command
 from tests.recipes.command import notes, read_json, write_jsonl
@@ -150,7 +150,7 @@ def test_a_model_that_answers_with_nan(model: Path, corpus: Path, tmp_path: Path
 
 def test_the_folder_is_in_use(done: Path, model: Path, corpus: Path, said: Said) -> None:
     (done / "commits/000/000001.json").unlink()
-    with only_run(done / "lock"):
+    with only_run(done / "lock", next=""):
         assert label(model, corpus / "test.jsonl", done) == 5
         assert f"clinnlp: error[CLN-O5] {done}: in use by process " in said()
         assert label(model, corpus / "test.jsonl", done, "--join", "true") == 0
@@ -217,7 +217,7 @@ def test_verify_finds_an_account_that_does_not_balance(
 def test_verify_of_a_run_in_work_removes_only_what_the_dead_left(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from clinnlp.labeling.lock import signed
+    from clinnlp.core.lock import signed
 
     (done / "commits/000/000002.json").unlink()
     (done / "manifest.json").write_text(json.dumps(read_json(done / "manifest.json") | {"status": "running"}))

@@ -17,8 +17,8 @@ log = logging.getLogger("clinnlp")
 
 
 @contextmanager
-def only_run(path: Path) -> Iterator[None]:
-    """Be the one process that works on a folder. Raises InUseError, naming the process that is it.
+def only_run(path: Path, next: str) -> Iterator[None]:
+    """Be the one process that works on a folder. Raises InUseError, naming the process that is it and what is `next`.
 
     The system releases the lock when its process ends, however that happens. It saves work, no more: where the file
     system has no locks, or one is lost, commits still keep the output right.
@@ -29,7 +29,7 @@ def only_run(path: Path) -> Iterator[None]:
             f"in use by {_owner(path)}",
             where=str(path.parent),
             kept="everything in it",
-            next="wait for it, or give --join true to share its work",
+            next=next,
         )
     try:
         if path.stat().st_size:

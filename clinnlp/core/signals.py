@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the first lets the shard in work be finished, the second does not."""
+"""Signals that ask a run to stop: the first lets what must not be torn be finished, the second does not."""
 
 import signal
 import threading
