@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--strategies", nargs="+", default=["lora", "full"])
     parser.add_argument("--epochs", default="20")
+    parser.add_argument("--settings", nargs="*", default=[], help="more settings of finetune: fit.batch=8")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     args = parser.parse_args()
     data = {"mts_dialog": mts_dialog, "mtsamples": mtsamples}[args.corpus](args.corpora)
@@ -104,6 +105,7 @@ def main() -> None:
             run = cells.clinnlp("finetune", args.out / f"notes-{args.corpus}-{strategy}-{seed}", {
                 "base": args.base, "seed": seed, "task": "note_classification", "strategy": strategy,
                 "fit.learning_rate": rates[strategy], "fit.epochs": args.epochs, "task.balance": 0.5, **shared,
+                **dict(word.split("=", 1) for word in args.settings),
                 **{f"data.{name}": folder / f"{name}.jsonl" for name in ("train", "dev", "test")},
             })  # fmt: skip
             for name in tests:

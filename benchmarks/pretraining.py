@@ -35,7 +35,7 @@ from clinnlp.models.load import Base
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.strategies.base import parameter_groups
 from clinnlp.training.fit import fit
-from clinnlp.training.pretraining import BlockSource, collate_blocks, packed_loss, set_dropout
+from clinnlp.training.pretraining import BlockSource, set_dropout
 from clinnlp.training.settings import FitSettings
 
 Precision = Literal["fp32", "bf16"]
@@ -55,8 +55,7 @@ def ours(base: str, texts: list[str], size: int, batch: int, steps: int, precisi
         batch=batch, min_steps=steps, max_steps=steps, schedule="constant", device="cpu", precision=precision
     )
     groups = parameter_groups(model, [], 1e-4, 1e-4, 0.01)
-    pad = tokenizer.pad_id or 0
-    done = fit(model, source, lambda e: collate_blocks(e, pad), packed_loss(objective, True), groups, settings, 1)
+    done = fit(model, source, groups, settings, 1)
     spent = done.history[-1]["cpu_seconds"] - done.history[0]["cpu_seconds"]
     return batch * (steps - 1) * float(blocks.lengths.mean()) / spent
 

@@ -92,7 +92,7 @@ def _command(words: list[str]) -> int:
     try:
         return int(recipe.run(settings))
     except ClinnlpError as error:
-        kept = abandon()
+        kept = abandon("stopped" if isinstance(error, StoppedError) else "failed")
         error.kept = error.kept or kept
         raise
 

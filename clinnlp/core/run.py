@@ -1,22 +1,30 @@
-"""A run folder: new for each run, private to its user, with a manifest that says how it was made."""
+"""A run folder: one for each run, private to its user, with a manifest that says how it was made."""
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import platform
+import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from clinnlp.core.lock import only_run
 from clinnlp.errors import ChangedError, InUseError, StorageError
 from clinnlp.version import VERSION
 
+log = logging.getLogger("clinnlp")
+
 MANIFEST = "manifest.json"
 SETTINGS = "settings.yaml"
+LOCK = ".lock"
+NOT_SEMANTIC = {"out", "fit.save_minutes"}  # an unfinished run may be gone on with under another name, or saved oftener
+VERSIONS = ("clinnlp", "python", "machine")
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "pyarrow")
 
 
@@ -56,31 +64,48 @@ _open: list["Run"] = []  # runs of this process that are not finished
 
 
 class Run:
-    """A new output folder (0700) and the manifest in it; nothing else ever writes there.
+    """An output folder (0700) that this process alone works in, and the manifest in it.
 
-    Raises InUseError if the folder already holds anything, StorageError if it cannot be made. With `resume` the
-    folder may hold the same run, unfinished; ChangedError names what differs if it is another.
+    The folder must be new or empty; with `resume` it may hold the same run, unfinished. Raises InUseError if it holds
+    anything else or another process works there, StorageError if it cannot be made, and ChangedError, naming what
+    differs, if the unfinished run was made with other settings.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, resume: bool = False) -> None:
         self.folder, self.manifest = folder, manifest
         self.start = time.perf_counter()
+        self._lock = contextlib.ExitStack()
         try:
-            if resume and _is_same(folder, manifest):
-                pass
-            elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
-                raise InUseError(
-                    f"the output folder already holds {holds}",
-                    where=str(folder),
-                    kept="everything in it",
-                    next="choose a new --out, or remove the folder",
-                )
+            _unfinished(folder, manifest, resume)  # before a file is made in a folder that is not ours
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.enter_context(only_run(folder / LOCK, next="wait for it, or choose a new --out"))
+            before = _unfinished(folder, manifest, resume)
         except OSError as error:
             raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
         _open.append(self)
+        if before:
+            _compare_machines(before, manifest.as_dict())
+            manifest.data, manifest.weights = before["data_sha256"], before["weights_sha256"]
         self.save()
+
+    def pin(self, part: Literal["data", "weights"], sha256: Mapping[str, str]) -> None:
+        """Record what the run is made of. Raises ChangedError if what an earlier try was made of differs."""
+        before: dict[str, str] = getattr(self.manifest, part)
+        changed = [f"{part} ({name})" for name in {**before, **sha256} if before.get(name) != sha256.get(name)]
+        if before and changed:
+            raise _changed(self.folder, changed)
+        setattr(self.manifest, part, dict(sha256))
+        self.save()
+
+    def clear(self, *keep: str) -> None:
+        """Remove what an earlier try left half done, but for the names in `keep`."""
+        for path in self.folder.iterdir():
+            if path.name in {MANIFEST, SETTINGS, LOCK, *keep}:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def save(self) -> None:
         """Write the manifest as it now is."""
@@ -91,52 +116,90 @@ class Run:
         self.manifest.facts |= {**(facts or {}), "seconds": round(time.perf_counter() - self.start, 1)}
         self.manifest.status = "done"
         self.save()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
         _open.remove(self)
+        (self.folder / LOCK).unlink(missing_ok=True)
+        self._lock.close()
 
 
 def is_done(folder: Path) -> bool:
     """Whether a folder holds a finished run."""
-    path = folder / MANIFEST
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["status"] == "done"
+    return _manifest(folder).get("status") == "done"
 
 
-def _is_same(folder: Path, manifest: Manifest) -> bool:
-    """Whether an unfinished run in the folder was made with the same verb, settings and data."""
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder; empty if there is none."""
     path = folder / MANIFEST
-    if not path.is_file() or is_done(folder):
-        return False
-    before, now = json.loads(path.read_text(encoding="utf-8")), manifest.as_dict()
-    changed = [name for name in ("verb", "data_sha256") if before[name] != now[name]]
-    if before["fingerprint"] != now["fingerprint"]:
-        old, new = before["settings"], json.loads(json.dumps(now["settings"]))
-        changed += [f"settings.{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    if changed:
-        raise ChangedError(
-            f"the folder holds an unfinished run that differs in {', '.join(changed)}",
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any] | None:
+    """The manifest of the unfinished run that the folder holds, None if it is new or empty."""
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}):
+        return None
+    before = _manifest(folder)
+    if not resume or before.get("status") in (None, "done"):
+        holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
+        raise InUseError(
+            f"the output folder already holds {holds}",
             where=str(folder),
             kept="everything in it",
-            next="give the settings and data of that run to go on with it, or choose a new --out",
+            next="choose a new --out, or remove the folder",
         )
-    return True
+    now = json.loads(json.dumps(manifest.as_dict()))
+    changed = [] if before["verb"] == now["verb"] else [f"verb ({before['verb']} before, now {now['verb']})"]
+    if changed := changed + list(_differences(before["settings"], now["settings"])):
+        raise _changed(folder, changed)
+    return before
 
 
-def abandon() -> str:
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """The settings that differ, by dotted path, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now and path not in NOT_SEMANTIC:
+        yield f"{path} ({before} before, now {now})"
+
+
+def _changed(folder: Path, changed: Sequence[str]) -> ChangedError:
+    return ChangedError(
+        f"the folder holds an unfinished run that differs in {', '.join(changed)}",
+        where=str(folder),
+        kept="everything in it",
+        next="give the settings and data of that run to go on with it, or choose a new --out",
+    )
+
+
+def _compare_machines(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Say if an earlier try ran with other versions."""
+    old, new = ({**told["versions"], **{name: told[name] for name in VERSIONS}} for told in (before, now))
+    if changed := [f"{name} ({old[name]}, now {new[name]})" for name in new if old[name] != new[name]]:
+        log.warning("begun with other versions, so not to the bit: %s", ", ".join(changed))
+
+
+def abandon(status: str = "failed") -> str:
     """Close the runs that a failed command leaves open; returns what was kept, in words.
 
     A run that has made nothing yet is removed, so that the corrected command may write to the same folder.
     """
     kept = ""
     while _open:
-        run = _open.pop()
+        run = _open[-1]
+        run.close()
         if {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS}:
             for name in (MANIFEST, SETTINGS):
                 (run.folder / name).unlink(missing_ok=True)
             run.folder.rmdir()
         else:
-            run.manifest.status = "failed"
+            run.manifest.status = status
             with contextlib.suppress(StorageError):  # what ended the run may be a full disk
                 run.save()
-            kept = f"{run.folder}, marked as failed"
+            kept = f"{run.folder}, marked as {status}"
     return kept or "nothing was written"
 
 

@@ -53,7 +53,7 @@ class PackedBlocks:
     """
 
     def __init__(self, store: TokenStore, tokenizer: NoteTokenizer, size: int, pack: bool = True) -> None:
-        self.store = store
+        self.store, self.packed = store, pack
         self.prefix, self.suffix = tokenizer.prefix, tokenizer.suffix
         room = size - tokenizer.specials
         pieces = [

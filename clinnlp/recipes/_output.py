@@ -1,23 +1,26 @@
 """What every run leaves in its folder: settings and manifest."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clinnlp import config
 from clinnlp.core.run import SETTINGS, Manifest, Run
 
+if TYPE_CHECKING:
+    from clinnlp.training.checkpoints import Checkpoints
 
-def start_run(verb: str, settings: Any, out: Path, seed: int | None) -> Run:
-    """A new run folder with its resolved settings. Raises InUseError if the folder is not empty."""
-    return _start(verb, settings, out, seed, {}, resume=False)
+CHECKPOINTS = "checkpoints"
 
 
-def start_or_resume(verb: str, settings: Any, out: Path, seed: int | None, data: dict[str, str]) -> Run:
-    """As `start_run`, but a folder with the same run, unfinished, is gone on with.
+def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: bool = False) -> Run:
+    """A new run folder with its resolved settings; with `resume` it may hold the same run, unfinished.
 
-    `data` are the content hashes. Raises ChangedError, naming what differs, if the unfinished run is another.
+    Raises InUseError if the folder holds anything else, ChangedError if the unfinished run has other settings.
     """
-    return _start(verb, settings, out, seed, data, resume=True)
+    values = config.plain(settings)
+    run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed), resume)
+    (out / SETTINGS).write_text(settings_yaml(verb, values), encoding="utf-8")
+    return run
 
 
 def settings_yaml(verb: str, values: dict[str, Any]) -> str:
@@ -27,8 +30,8 @@ def settings_yaml(verb: str, values: dict[str, Any]) -> str:
     return f"# clinnlp {verb} settings.yaml\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _start(verb: str, settings: Any, out: Path, seed: int | None, data: dict[str, str], resume: bool) -> Run:
-    values = config.plain(settings)
-    run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed, data), resume)
-    (out / SETTINGS).write_text(settings_yaml(verb, values), encoding="utf-8")
-    return run
+def checkpoints_of(run: Run) -> "Checkpoints":
+    """Where the training of a run saves, and is taken up again."""
+    from clinnlp.training.checkpoints import Checkpoints
+
+    return Checkpoints(run.folder / CHECKPOINTS)

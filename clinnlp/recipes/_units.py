@@ -1,4 +1,4 @@
-"""Fine-tuning runs that make up a larger one: each is done once, and again only if it was left half done."""
+"""Fine-tuning runs that make up a larger one: each is done once, and gone on with if it was broken off."""
 
 import json
 import shutil
@@ -28,9 +28,8 @@ class Unit:
         """Do the run unless an earlier try finished it."""
         if is_done(self.folder):
             return
-        shutil.rmtree(self.folder, ignore_errors=True)  # what an earlier try left half done
-        run = start_run("finetune", self.settings, self.folder, self.settings.seed)
-        run.manifest.data = self.outer.manifest.data
+        run = start_run("finetune", self.settings, self.folder, self.settings.seed, resume=True)
+        run.pin("data", self.outer.manifest.data)
         train_and_score(self.settings, Splits(list(train), list(dev), list(test), []), run)
         if not self.keep_model:
             shutil.rmtree(self.folder / "model")

@@ -14,7 +14,7 @@ from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import data_sha256, load_documents, write_quarantine
 from clinnlp.recipes._leaks import check_trained_on
-from clinnlp.recipes._output import start_or_resume
+from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored
 from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Fold, Folds, folds
@@ -45,8 +45,8 @@ def run(settings: CrossValidate) -> int:
     """Do the cross-validation; returns the exit status."""
     # 1. documents and folds
     path = str(settings.data.train)
-    hashes = {"train": data_sha256(path, settings.data.format)}
-    run = start_or_resume("crossvalidate", settings, settings.out, settings.seed, hashes)
+    run = start_run("crossvalidate", settings, settings.out, settings.seed, resume=True)
+    run.pin("data", {"train": data_sha256(path, settings.data.format)})
     quarantined: list[Any] = []
     documents = load_documents(path, settings.data, quarantined)
     write_quarantine(run.folder, quarantined)

@@ -13,7 +13,7 @@ from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
 from clinnlp.recipes._history import base_notices
 from clinnlp.recipes._leaks import check_trained_on, remember_trained_on
-from clinnlp.recipes._output import start_run
+from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.recipes._scores import Scored, perfect_spans
 from clinnlp.strategies.base import Strategy, head_names, parameter_groups
 from clinnlp.strategies.lora import Lora
@@ -23,6 +23,7 @@ from clinnlp.training.settings import FitSettings
 
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
+    from clinnlp.training.checkpoints import Checkpoints
     from clinnlp.training.fit import Fit
 
 log = logging.getLogger("clinnlp")
@@ -79,16 +80,20 @@ class Finetune:
 
 def run(settings: Finetune) -> int:
     """Do the fine-tuning; returns the exit status."""
-    run = start_run("finetune", settings, settings.out, settings.seed)
+    run = start_run("finetune", settings, settings.out, settings.seed, resume=True)
     splits = load_splits(settings.data)
-    run.manifest.data = splits.hashes(settings.data)
+    run.pin("data", splits.hashes(settings.data))
     train_and_score(settings, splits, run)
     return QUARANTINED if splits.quarantined else 0
 
 
 def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
-    """Fine-tune on the given documents into the folder of `run`, score them, and finish the run."""
+    """Fine-tune on the given documents into the folder of `run`, score them, and finish the run.
+
+    Training goes on from the checkpoints of an earlier try; all else is made anew.
+    """
     # 1. labels
+    run.clear(CHECKPOINTS)
     task = settings.task.resolve(splits.train)
     schema = task.schema(splits.train)
     check_labels(task, splits.dev, schema, "dev", settings.data)
@@ -99,10 +104,11 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
 
     # 2. base model, with a fresh head
     trained = _prepare(settings, task, schema)
-    run.manifest.weights = {"base": trained.card.base_sha256}
+    run.pin("weights", {"base": trained.card.base_sha256})
 
     # 3. train; the dev split chooses the weights
-    fitted, ledger, weights = _train(settings, trained, splits)
+    checkpoints = checkpoints_of(run)
+    fitted, ledger, weights = _train(settings, trained, splits, checkpoints)
     write_json(run.folder / "alignment.json", ledger)
     if splits.dev:
         trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
@@ -133,6 +139,7 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
         log.warning("neither dev nor test notes: the model is saved without a score")
     write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
     run.finish(facts)
+    checkpoints.remove()
     log.info("saved %s", run.folder / "model")
 
 
@@ -160,7 +167,9 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
     return Trained(model, tokenizer, task, schema, card)
 
 
-def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit, dict[str, Any], dict[str, int]]":
+def _train(
+    settings: Finetune, trained: "Trained", splits: Splits, checkpoints: "Checkpoints"
+) -> "tuple[Fit, dict[str, Any], dict[str, int]]":
     """Train in place; returns what the loop did, the alignment ledger of each split and the counts of weights."""
     from clinnlp.training.fit import fit
     from clinnlp.training.supervised import ExampleSource
@@ -194,10 +203,9 @@ def _train(settings: Finetune, trained: "Trained", splits: Splits) -> "tuple[Fit
             value = value[key]
         return float(value) if value is not None else 0.0
 
-    fitted = fit(
-        trained.model, ExampleSource(examples), lambda batch: task.collate(batch, tokenizer.pad_id or 0), task.loss,
-        groups, fitting, settings.seed, dev_score if splits.dev else None,
-    )  # fmt: skip
+    source = ExampleSource(examples, task, tokenizer.pad_id or 0)
+    score = dev_score if splits.dev else None
+    fitted = fit(trained.model, source, groups, fitting, settings.seed, score, checkpoints)
     trained.model = settings.strategy.finish(trained.model)
     return fitted, {"train": alignment.as_dict()}, {"trained weights": moved, "weights": total}
 

@@ -9,7 +9,7 @@ from clinnlp.core.run import write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import load_splits, write_quarantine
-from clinnlp.recipes._output import start_or_resume
+from clinnlp.recipes._output import start_run
 from clinnlp.recipes._units import Unit
 from clinnlp.text.splits import group_key
 
@@ -42,8 +42,8 @@ def run(settings: LearningCurve) -> int:
     splits = load_splits(settings.data)
     if not splits.test:
         raise DataError("there are no test notes", next="give --data.test PATH or --data.test_share 0.2")
-    hashes = splits.hashes(settings.data)
-    run = start_or_resume("learning_curve", settings, settings.out, settings.seed, hashes)
+    run = start_run("learning_curve", settings, settings.out, settings.seed, resume=True)
+    run.pin("data", splits.hashes(settings.data))
     write_quarantine(run.folder, splits.quarantined)
 
     # 2. every size and repeat by itself

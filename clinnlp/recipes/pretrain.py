@@ -15,7 +15,7 @@ from clinnlp.objectives.base import Objective
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._data import DataSettings, data_sha256, write_quarantine
 from clinnlp.recipes._leaks import remember_trained_on
-from clinnlp.recipes._output import start_run
+from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.training.settings import FitSettings
 
 if TYPE_CHECKING:
@@ -106,13 +106,14 @@ class Pretrain:
 def run(settings: Pretrain) -> int:
     """Do the pretraining; returns the exit status."""
     # 1. notes: distinct texts, some of them held out
-    run = start_run("pretrain", settings, settings.out, settings.seed)
+    run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
+    run.clear(CHECKPOINTS)
     train, held_out = _read(settings, run)
 
     # 2. model and tokenizer, and the notes as packed blocks
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit, plan_steps
-    from clinnlp.training.pretraining import can_pack, collate_blocks, masked_loss, packed_loss, set_dropout
+    from clinnlp.training.pretraining import can_pack, masked_loss, set_dropout
 
     model, tokenizer = _model(settings, train, run)
     size = longest_row(model, settings.block)
@@ -127,14 +128,12 @@ def run(settings: Pretrain) -> int:
     # 3. train, with the held-out perplexity before and after
     settings.objective.prepare(model)
     set_dropout(model, settings.dropout)
-    pad = tokenizer.pad_id or 0
-    before, targets = masked_loss(model, sources[1], packed, settings.fit.batch, pad)
+    before, targets = masked_loss(model, sources[1], settings.fit.batch)
     log.info("held-out perplexity before: %.2f (%d masked tokens)", math.exp(before), targets)
-    fitted = fit(
-        model, sources[0], lambda examples: collate_blocks(examples, pad), packed_loss(settings.objective, packed),
-        _groups(model, settings.fit), settings.fit, settings.seed,
-    )  # fmt: skip
-    after, _ = masked_loss(model, sources[1], packed, settings.fit.batch, pad)
+    checkpoints = checkpoints_of(run)
+    groups = _groups(model, settings.fit)
+    fitted = fit(model, sources[0], groups, settings.fit, settings.seed, checkpoints=checkpoints)
+    after, _ = masked_loss(model, sources[1], settings.fit.batch)
     log.info("held-out perplexity after: %.2f", math.exp(after))
 
     # 4. save
@@ -149,6 +148,7 @@ def run(settings: Pretrain) -> int:
     remember_trained_on(run, train, "pretraining", settings.base)
     _save(settings, run, model, tokenizer, {"format_version": 1, "pretraining": {**facts, "history": fitted.history}})
     run.finish(facts)
+    checkpoints.remove()
     log.info("saved %s", run.folder / "model")
     return QUARANTINED if run.manifest.facts["notes"]["quarantined"] else 0
 
@@ -162,10 +162,11 @@ def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
         corpora.insert(0, Corpus(settings.data.train, settings.data.format))
     distinct: dict[str, Document] = {}
     quarantined: list[Quarantined] = []
+    hashes: dict[str, str] = {}
     notes = empty = 0
     for number, corpus in enumerate(corpora):
         path = str(settings.root / corpus.notes)
-        run.manifest.data[f"corpus {number}"] = data_sha256(path, corpus.format)
+        hashes[f"corpus {number}"] = data_sha256(path, corpus.format)
         for record in read_records(path, corpus.format):
             if isinstance(record, Quarantined):
                 quarantined.append(record)
@@ -174,6 +175,7 @@ def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
             empty += not record.text.strip()
             if record.text.strip():
                 distinct.setdefault(record.text, record)
+    run.pin("data", hashes)
     if not distinct:
         where = ", ".join(str(settings.root / corpus.notes) for corpus in corpora)
         raise DataError("no documents with text", where=where, next="check the path and the format")
@@ -194,6 +196,7 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
 
     from clinnlp.encode.tokens import NoteTokenizer
     from clinnlp.encode.vocabulary import train_wordpiece
+    from clinnlp.models.folder import sha256_of
     from clinnlp.models.load import Base
 
     set_seed(settings.seed)
@@ -202,12 +205,13 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
         tokenizer = base.tokenizer()
         model, fresh = base.model(settings.objective.model_class)
         base.fits(tokenizer, model)
-        run.manifest.weights["base"] = base.sha256()
+        run.pin("weights", {"base": base.sha256()})
         if fresh:
             log.warning("the base has no language-model head: it gets a fresh one (%d new weights)", len(fresh))
         return model, tokenizer
     new = settings.scratch
     train_wordpiece(texts, new.vocabulary, new.positions, run.folder / "model")
+    run.pin("weights", {"vocabulary": sha256_of(run.folder / "model" / "vocab.txt")})
     tokenizer = NoteTokenizer.load(run.folder / "model")
     log.info("trained a vocabulary of %d entries; starting from random weights", tokenizer.vocab_size)
     shape = BertConfig(

@@ -1,10 +1,11 @@
 """The order of training examples, a pure function of seed and epoch, and the batches made from it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
@@ -21,11 +22,21 @@ class Draw:
 
 
 class Source(Protocol):
-    """What can be trained on: `lengths (N,)` in tokens, and example `draw.index` as drawn in an epoch."""
+    """What a loop trains on: examples, how they become a batch, and the loss of a batch.
+
+    `lengths (N,)` are those of the examples in tokens.
+    """
 
     lengths: NDArray[np.int64]
 
-    def example(self, draw: Draw) -> Any: ...
+    def example(self, draw: Draw) -> Any:
+        """Example `draw.index` as it is drawn in an epoch."""
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Examples as one batch; `labels` among it, -100 where nothing is to be learned."""
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
+        """Summed loss of a batch over `items`, the number of targets in the optimizer step; a scalar."""
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
@@ -47,24 +58,35 @@ class Examples(Dataset[Any]):
         return self.source.example(draw)
 
 
-class EpochBatches(Sampler[list[Draw]]):
-    """Batches of one epoch: shuffled by (seed, epoch), rows of like length together, then shuffled again."""
+class Batches(Sampler[list[Draw]]):
+    """The batches of a whole run as one stream, epoch after epoch, from batch number `first` to `total`.
+
+    Each epoch is shuffled by (seed, epoch), rows of like length are put together, and the batches shuffled again. A
+    batch depends on its number alone, so that a run is taken up at any of them without the ones before it.
+    """
 
     drop_last = False
 
-    def __init__(self, lengths: Sequence[int] | NDArray[np.int64], batch: int, seed: int, steps: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int] | NDArray[np.int64], batch: int, seed: int, total: int, first: int = 0
+    ) -> None:
         self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch, seed
-        self.total, self.epoch = max(steps, 1), 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer at the start of each epoch."""
-        self.epoch = epoch
+        self.total, self.first = total, first
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return self.total - self.first
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        random = generator(self.seed, self.epoch, 0, 1)
+        per_epoch = -(-len(self.lengths) // self.batch_size)
+        batches: list[NDArray[np.int64]] = []
+        for number in range(self.first, self.total):
+            epoch, place = divmod(number, per_epoch)
+            if place == 0 or not batches:
+                batches = self._epoch(epoch)
+            yield [Draw(epoch, int(index), number / self.total) for index in batches[place]]
+
+    def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        random = generator(self.seed, epoch, 0, 1)
         order = random.permutation(len(self.lengths))
         span = SORT_WINDOW * self.batch_size
         batches: list[NDArray[np.int64]] = []
@@ -72,9 +94,4 @@ class EpochBatches(Sampler[list[Draw]]):
             window = order[first : first + span]
             window = window[np.argsort(-self.lengths[window], kind="stable")]
             batches += [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
-        for number, place in enumerate(random.permutation(len(batches))):
-            progress = min((self.epoch * len(self) + number) / self.total, 1.0)
-            yield [Draw(self.epoch, int(index), progress) for index in batches[place]]
-
-
-Collate = Callable[[list[Any]], dict[str, Any]]
+        return [batches[place] for place in random.permutation(len(batches))]

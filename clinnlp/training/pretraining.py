@@ -26,6 +26,15 @@ class BlockSource:
         random = generator(self.seed, draw.epoch, draw.index)
         return self.objective.corrupt(self.blocks.block(draw.index), self.tokenizer, draw.progress, random)
 
+    def collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Blocks as one batch, padded."""
+        return collate_blocks(examples, self.tokenizer.pad_id or 0)
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
+        """The objective's loss, the pieces of each row kept apart."""
+        given = attention(model, batch.pop("pieces"), batch.pop("positions"), self.blocks.packed)
+        return self.objective.loss(model, {**batch, **given}, items)
+
 
 def collate_blocks(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
     """Blocks as one batch (B, S): `input_ids`, `labels`, `pieces` (-1 is padding), `positions`."""
@@ -33,16 +42,6 @@ def collate_blocks(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str,
     return {
         name: torch.from_numpy(pad_rows([example[name] for example in examples], value)) for name, value in fill.items()
     }
-
-
-def packed_loss(objective: Objective, packed: bool) -> Any:
-    """The objective's loss on batches of `collate_blocks`, the pieces of each row kept apart."""
-
-    def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
-        given = attention(model, batch.pop("pieces"), batch.pop("positions"), packed)
-        return objective.loss(model, {**batch, **given}, items)
-
-    return loss
 
 
 def can_pack(model: torch.nn.Module, tokenizer: NoteTokenizer, size: int) -> bool:
@@ -79,9 +78,7 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
             module.p = share
 
 
-def masked_loss(
-    model: torch.nn.Module, source: BlockSource, packed: bool, batch: int, pad_id: int
-) -> tuple[float, int]:
+def masked_loss(model: torch.nn.Module, source: BlockSource, batch: int) -> tuple[float, int]:
     """Mean loss of held-out masked tokens, and how many there are; the masks are the same at every call.
 
     The masking rate is the objective's final one. exp(loss) is the masked-LM perplexity.
@@ -93,9 +90,9 @@ def masked_loss(
     with torch.inference_mode():
         for first in range(0, len(order), batch):
             draws = [Draw(FIXED_EPOCH, int(index), 1.0) for index in order[first : first + batch]]
-            examples = collate_blocks([source.example(draw) for draw in draws], pad_id)
+            examples = source.collate([source.example(draw) for draw in draws])
             given = {name: tensor.to(device) for name, tensor in examples.items()}
             targets = int((given["labels"] != -100).sum())
-            total += float(packed_loss(source.objective, packed)(model, given, 1))
+            total += float(source.loss(model, given, 1))
             count += targets
     return total / max(count, 1), count

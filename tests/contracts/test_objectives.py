@@ -14,7 +14,7 @@ from clinnlp.encode.packing import PackedBlocks, TokenStore, attention
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.base import Objective
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource, collate_blocks, packed_loss
+from clinnlp.training.pretraining import BlockSource
 from tests.tiny import TOKENIZER_OF, sentences
 
 NAMES = plugins.names("objectives")
@@ -33,7 +33,7 @@ def source(objective: Objective, tokenizer: NoteTokenizer, packed: bool = True, 
 
 def batch(blocks: BlockSource, indices: list[int], epoch: int = 0) -> dict[str, torch.Tensor]:
     examples = [blocks.example(Draw(epoch, index, 0.5)) for index in indices]
-    return collate_blocks(examples, blocks.tokenizer.pad_id or 0)
+    return blocks.collate(examples)
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -62,7 +62,7 @@ def test_loss_and_gradients_are_numbers(name: str, kind: str, tiny: Tiny) -> Non
     blocks = source(objective, tokenizer, packed)
     objective.prepare(model)
     given = batch(blocks, [0, 1])
-    loss = packed_loss(objective, packed)(model, given, int((given["labels"] != -100).sum()))
+    loss = blocks.loss(model, given, int((given["labels"] != -100).sum()))
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.shape == ()
@@ -77,12 +77,11 @@ def test_loss_is_the_same_however_a_step_is_divided(name: str, tiny: Tiny) -> No
     model, tokenizer = load(tiny, "bert", objective)
     blocks = source(objective, tokenizer)
     objective.prepare(model)
-    loss = packed_loss(objective, True)
     whole = batch(blocks, [0, 1, 2])
     items = int((whole["labels"] != -100).sum())
     with torch.no_grad():
-        parts = sum(float(loss(model, batch(blocks, indices), items)) for indices in ([0], [1, 2]))
-        assert abs(float(loss(model, whole, items)) - parts) < 1e-6
+        parts = sum(float(blocks.loss(model, batch(blocks, indices), items)) for indices in ([0], [1, 2]))
+        assert abs(float(blocks.loss(model, whole, items)) - parts) < 1e-6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +135,7 @@ def test_mlm_head_on_masked_positions_equals_the_full_head(kind: str, tiny: Tiny
     model.zero_grad()
 
     objective.prepare(model)
-    gathered = packed_loss(objective, packed)(model, given, items)
+    gathered = blocks.loss(model, given, items)
     gathered.backward()
     found = gradients(model)
     assert abs(full.item() - gathered.item()) < 1e-5

@@ -8,7 +8,7 @@ import pytest
 from tests.house.source import FILES, module_name, tree
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-HOOKS = {"training/fit.py", "engines/packed.py"}  # the hooks of transformers have its signatures
+HOOKS = {"training/fit.py", "training/watch.py", "engines/packed.py"}  # the hooks of transformers have its signatures
 
 
 def functions(path: Path) -> list[Function]:

@@ -71,7 +71,7 @@ def test_another_run_in_the_folder_is_refused(
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert clinnlp("crossvalidate", *words, "--data.dev_share", 0.3, "--out", out) == 4
     told = capsys.readouterr().err
-    assert "unfinished run that differs in settings.data, settings.out." in told
+    assert "unfinished run that differs in data.dev_share (0.2 before, now 0.3)." in told
 
 
 def test_folds_are_made_of_train_alone(

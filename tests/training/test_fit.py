@@ -13,16 +13,25 @@ from clinnlp.training.loader import Draw
 from clinnlp.training.settings import FitSettings
 
 
+def squares(model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
+    return torch.div(((model(batch["x"]) - batch["labels"]) ** 2).sum(), items)
+
+
 class Points:
     """Forty points of y = 3x, with lengths that differ."""
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Any = squares) -> None:
         self.lengths = np.arange(40, dtype=np.int64) % 7 + 1
         self.drawn: list[tuple[int, int]] = []
+        self.loss = loss
 
     def example(self, draw: Draw) -> tuple[float, float]:
         self.drawn.append((draw.epoch, draw.index))
         return (draw.index / 40, 3 * draw.index / 40)
+
+    def collate(self, rows: list[tuple[float, float]]) -> dict[str, torch.Tensor]:
+        x, y = torch.tensor(rows).T
+        return {"x": x, "labels": y}
 
 
 class Line(torch.nn.Module):
@@ -36,19 +45,10 @@ class Line(torch.nn.Module):
         return self.weight * x
 
 
-def collate(rows: list[tuple[float, float]]) -> dict[str, torch.Tensor]:
-    x, y = torch.tensor(rows).T
-    return {"x": x, "labels": y}
-
-
-def squares(model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
-    return torch.div(((model(batch["x"]) - batch["labels"]) ** 2).sum(), items)
-
-
 def run(settings: FitSettings, score: Any = None, loss: Any = squares, model: Any = None) -> tuple[Line, Fit, Points]:
-    model, source = model or Line(), Points()
+    model, source = model or Line(), Points(loss)
     groups = [{"params": list(model.parameters()), "lr": settings.learning_rate or 0.1}]
-    return model, fit(model, source, collate, loss, groups, settings, 1, score), source
+    return model, fit(model, source, groups, settings, 1, score), source
 
 
 def cpu(**options: Any) -> FitSettings:
@@ -128,7 +128,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     with pytest.raises(IntegrityError) as error:
         run(cpu(), loss=broken)
     assert str(error.value) == (
-        "the loss is not a number at step 1. Kept: nothing of this run. "
+        "the loss is not a number at step 1 (learning rate 0.067). Kept: nothing of this run. "
         "Next: lower fit.learning_rate, or use fit.precision fp32."
     )
 

@@ -1,0 +1,217 @@
+"""What goes on beside the steps of a training loop: the loss, the score on dev, the best weights, checkpoints."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from clinnlp.core.signals import Signals, Stop
+from clinnlp.errors import IntegrityError, StoppedError
+from clinnlp.training.checkpoints import Checkpoints, Progress, State, random_state, set_random_state
+
+log = logging.getLogger("clinnlp")
+
+
+class Over(Exception):
+    """There is no step left to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a loop runs and what it does on the way, in optimizer steps."""
+
+    steps: int
+    per_epoch: float
+    score_every: int
+    log_every: int
+    patience: int
+    save_seconds: float
+    device: str
+    precision: str
+
+
+class Watch(TrainerCallback):
+    """Watches a loop. Its progress and the weights between two steps are all that a checkpoint must hold.
+
+    Scoring leaves torch's generators where they were, so that the steps do not depend on when it happens.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, plan: Plan,
+        score: Callable[[], float] | None, checkpoints: Checkpoints | None, signals: Signals,
+    ) -> None:  # fmt: skip
+        self.model, self.optimizer, self.plan = model, optimizer, plan
+        self.score, self.checkpoints, self.signals = score, checkpoints, signals
+        self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.progress = Progress()
+        self.best: dict[str, torch.Tensor] = {}
+        self.random = random_state()
+        self.sum, self.of_step = torch.zeros((2,), dtype=torch.float64, device=plan.device)
+        self.saved_at = time.monotonic()
+        self._start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps are done, or the score has not become better for too long."""
+        gave_up = bool(self.plan.patience) and self.progress.worse >= self.plan.patience
+        return self.progress.step >= self.plan.steps or gave_up
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Count the loss of a forward pass in, its share of the optimizer step's."""
+        self.of_step += loss.detach()
+
+    def go_on_from(self, state: State) -> None:
+        """Be where a checkpoint was: weights, optimizer, generators and progress."""
+        log.info("going on from step %d of %d", state.progress.step, self.plan.steps)
+        if state.device != self.plan.device:
+            log.warning("begun on %s, going on with %s, so not to the bit", state.device, self.plan.device)
+        self.progress, self.random = state.progress, state.random
+        self.best = state.best
+        self.sum.fill_(state.progress.summed)
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(state.weights[name])
+        for key, value in state.optimizer.items():
+            kind, _, name = key.partition(":")
+            self.optimizer.state[self.weights[name]][kind] = value.to(self.weights[name].device)
+
+    def state(self) -> State:
+        """The loop as it is between two steps."""
+        optimizer = {
+            f"{kind}:{name}": value
+            for name, weight in self.weights.items()
+            for kind, value in self.optimizer.state[weight].items()
+        }
+        seconds, cpu_seconds = self._times()
+        progress = replace(self.progress, summed=float(self.sum), seconds=seconds, cpu_seconds=cpu_seconds)
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
+        return State(progress, self.plan.device, self.plan.precision, weights, optimizer, self.random, self.best)
+
+    def stop(self) -> StoppedError:
+        """Save after a signal; returns the error that ends the run."""
+        if self.progress.step:
+            self.signals.patient = True
+            self.save()
+        kept = f"the checkpoint of step {self.progress.step}" if self.progress.step else "no step was done yet"
+        where = str(self.checkpoints.folder) if self.checkpoints else ""
+        again = "run the same command again: it goes on from there"
+        return StoppedError(self.signals.received, where=where, kept=kept, next=again)
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises IntegrityError if a weight is not a number: that is nothing to go on from."""
+        if self.checkpoints is None:
+            return
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
+            raise self._not_a_number("a weight")
+        self.checkpoints.save(self.state())
+        self.saved_at = time.monotonic()
+
+    def restore_best(self) -> None:
+        """Put the best weights back."""
+        with torch.no_grad():
+            for name, weight in self.best.items():
+                self.weights[name].copy_(weight)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self._start()
+        if self._is_due:  # the signal came while it was scored
+            self._score()
+        if self.is_over:
+            raise Over
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.of_step.zero_()
+        set_random_state(self.random)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.signals.patient = True  # a step is whole or not done
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.progress.step += 1
+        self.random = random_state()
+        self.sum += self.of_step
+        if self.progress.step % self.plan.log_every == 0:
+            self._log(rest["lr_scheduler"].get_last_lr()[0])
+        self._let_signals_in()
+        if self._is_due:
+            self._score()
+        if self.is_over:
+            control.should_training_stop = True
+        if control.should_training_stop or time.monotonic() - self.saved_at >= self.plan.save_seconds:
+            self.signals.patient = True
+            self.save()
+            self._let_signals_in()
+
+    @property
+    def _is_due(self) -> bool:
+        step = self.progress.step
+        last = step == self.plan.steps
+        return self.score is not None and self.progress.scored < step and (last or step % self.plan.score_every == 0)
+
+    def _let_signals_in(self) -> None:
+        self.signals.patient = False
+        if self.signals.received:
+            raise Stop
+
+    def _log(self, rate: float) -> None:
+        progress = self.progress
+        loss = float(self.sum) / self.plan.log_every
+        if not math.isfinite(loss):
+            raise self._not_a_number("the loss", f" (learning rate {rate:.2g})")
+        progress.loss = loss
+        self.sum.zero_()
+        progress.history.append(self._now() | {"loss": loss, "learning_rate": rate})
+        if self.score is None:
+            self._say(f"loss {loss:.4f}")
+
+    def _score(self) -> None:
+        assert self.score is not None
+        progress = self.progress
+        scoring = time.process_time()
+        self.model.eval()
+        value = self.score()
+        self.model.train()
+        set_random_state(self.random)
+        self.processor += time.process_time() - scoring  # not time of training
+        better = progress.best_score is None or value > progress.best_score
+        progress.history.append(self._now() | {"score": value})
+        loss = "" if progress.loss is None else f"loss {progress.loss:.4f}  "  # the first comes after the first score
+        self._say(f"{loss}dev {value:.4f}{'  best' if better else ''}")
+        self.signals.patient = True
+        if better:
+            progress.best_score, progress.best_step, progress.worse = value, progress.step, 0
+            self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
+        else:
+            progress.worse += 1
+        progress.scored = progress.step
+        self._let_signals_in()
+
+    def _not_a_number(self, what: str, more: str = "") -> IntegrityError:
+        before = self.checkpoints.names() if self.checkpoints else []
+        return IntegrityError(
+            f"{what} is not a number at step {self.progress.step}{more}",
+            kept=f"the checkpoints before it: {', '.join(before)}" if before else "nothing of this run",
+            next="lower fit.learning_rate, or use fit.precision fp32",
+        )
+
+    def _start(self) -> None:
+        self.start, self.processor = time.perf_counter(), time.process_time()
+
+    def _times(self) -> tuple[float, float]:
+        """Seconds of training with those of earlier tries, and processor time of this process without scoring."""
+        seconds = self.progress.seconds + time.perf_counter() - self.start
+        return seconds, self.progress.cpu_seconds + time.process_time() - self.processor
+
+    def _now(self) -> dict[str, float]:
+        step, (seconds, cpu_seconds) = self.progress.step, self._times()
+        return {"step": step, "epoch": step / self.plan.per_epoch, "seconds": seconds, "cpu_seconds": cpu_seconds}
+
+    def _say(self, what: str) -> None:
+        now, steps = self._now(), self.plan.steps
+        left = (steps - now["step"]) * now["seconds"] / max(now["step"], 1)
+        log.info("step %d of %d (epoch %.2f)  %s  %d s left", now["step"], steps, now["epoch"], what, left)
