@@ -60,7 +60,8 @@ class Evaluate:
 def run(settings: Evaluate) -> int:
     """Do the evaluation; returns the exit status."""
     # 1. gold notes
-    run = start_run("evaluate", settings, settings.out, settings.seed)
+    run = start_run("evaluate", settings, settings.out, settings.seed, resume=True)
+    run.clear()
     path = str(settings.data.test)
     quarantined: list[Any] = []
     gold = load_documents(path, settings.data, quarantined)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clinnlp import config
+from clinnlp.core.run import is_done
 from clinnlp.errors import ConfigError
 from clinnlp.recipes import evaluate, finetune, label, pretrain
 from clinnlp.recipes._data import DataSettings
@@ -45,13 +46,14 @@ class Pipeline:
 
 
 def run(settings: Pipeline) -> int:
-    """Run the stages in order; returns the highest exit status."""
+    """Run the stages in order, but for those that an earlier try finished; returns the highest exit status."""
     stages = plan(settings)
-    run = start_run("pipeline", settings, settings.out, settings.seed)
+    run = start_run("pipeline", settings, settings.out, settings.seed, resume=True)
     status = 0
     for name, stage in stages.items():
-        log.info("== %s", name)
-        status = max(status, int(STAGES[name].run(stage)))
+        done = name != "label" and is_done(stage.out)  # label finds out by itself
+        log.info("== %s%s", name, ", done before" if done else "")
+        status = status if done else max(status, int(STAGES[name].run(stage)))
     run.finish({"stages": list(stages)})
     return status
 

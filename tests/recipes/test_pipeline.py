@@ -1,5 +1,7 @@
 """All stages from one config, each fed by the one before."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,16 @@ label: {{notes: test.jsonl, format: jsonl}}
     assert manifests["label"]["facts"]["labeled"] == 12
     assert len(clinnlp.read_labels(out / "label").documents) == 12
     assert read_json(out / "manifest.json")["facts"]["stages"] == list(manifests)
+    assert command("pipeline", path, "--seed", 5, "--out", out) == 5, "it is finished"
+
+    # broken off while it was scored, and given again
+    shutil.rmtree(out / "label")
+    for folder in (out, out / "evaluate"):
+        (folder / "manifest.json").write_text(json.dumps(read_json(folder / "manifest.json") | {"status": "running"}))
+    before = (out / "finetune" / "manifest.json").read_bytes()
+    assert command("pipeline", path, "--seed", 5, "--out", out) == 0
+    assert (out / "finetune" / "manifest.json").read_bytes() == before, "what is done is not done again"
+    assert len(clinnlp.read_labels(out / "label").documents) == 12
 
 
 @pytest.mark.parametrize(
