@@ -23,6 +23,7 @@ log = logging.getLogger("clinnlp")
 MANIFEST = "manifest.json"
 SETTINGS = "settings.yaml"
 LOCK = ".lock"
+NOTHING = {LOCK, f"{MANIFEST}.tmp"}  # what a process leaves that ends before it wrote anything
 NOT_SEMANTIC = {"out", "fit.save_minutes"}  # an unfinished run may be gone on with under another name, or saved oftener
 VERSIONS = ("clinnlp", "python", "machine")
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "numpy", "pyarrow")
@@ -74,14 +75,15 @@ class Run:
     def __init__(self, folder: Path, manifest: Manifest, resume: bool = False) -> None:
         self.folder, self.manifest = folder, manifest
         self.start = time.perf_counter()
-        self._lock = contextlib.ExitStack()
-        try:
-            _unfinished(folder, manifest, resume)  # before a file is made in a folder that is not ours
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock.enter_context(only_run(folder / LOCK, next="wait for it, or choose a new --out"))
-            before = _unfinished(folder, manifest, resume)
-        except OSError as error:
-            raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
+        with contextlib.ExitStack() as lock:
+            try:
+                _unfinished(folder, manifest, resume)  # before a file is made in a folder that is not ours
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock.enter_context(only_run(folder / LOCK, next="wait for it, or choose a new --out"))
+                before = _unfinished(folder, manifest, resume)
+            except OSError as error:
+                raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
+            self._lock = lock.pop_all()
         _open.append(self)
         if before:
             _compare_machines(before, manifest.as_dict())
@@ -131,15 +133,18 @@ def is_done(folder: Path) -> bool:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in a folder; empty if there is none."""
+    """The manifest in a folder; empty if there is none of ours."""
     path = folder / MANIFEST
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:  # a file of someone else
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any] | None:
     """The manifest of the unfinished run that the folder holds, None if it is new or empty."""
-    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}):
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= NOTHING):
         return None
     before = _manifest(folder)
     if not resume or before.get("status") in (None, "done"):
@@ -178,7 +183,7 @@ def _changed(folder: Path, changed: Sequence[str]) -> ChangedError:
 def _compare_machines(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Say if an earlier try ran with other versions."""
     old, new = ({**told["versions"], **{name: told[name] for name in VERSIONS}} for told in (before, now))
-    if changed := [f"{name} ({old[name]}, now {new[name]})" for name in new if old[name] != new[name]]:
+    if changed := [f"{name} ({old.get(name)}, now {new[name]})" for name in new if old.get(name) != new[name]]:
         log.warning("begun with other versions, so not to the bit: %s", ", ".join(changed))
 
 
@@ -190,15 +195,16 @@ def abandon(status: str = "failed") -> str:
     kept = ""
     while _open:
         run = _open[-1]
-        run.close()
-        if {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS}:
+        if {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS, LOCK}:
             for name in (MANIFEST, SETTINGS):
                 (run.folder / name).unlink(missing_ok=True)
+            run.close()
             run.folder.rmdir()
         else:
             run.manifest.status = status
             with contextlib.suppress(StorageError):  # what ended the run may be a full disk
                 run.save()
+            run.close()
             kept = f"{run.folder}, marked as {status}"
     return kept or "nothing was written"
 
