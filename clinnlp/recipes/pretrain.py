@@ -16,7 +16,9 @@ from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._data import DataSettings, data_sha256, write_quarantine
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
+from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.training.settings import FitSettings
+from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
     from clinnlp.encode.tokens import NoteTokenizer
@@ -146,7 +148,8 @@ def run(settings: Pretrain) -> int:
         "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
     }  # fmt: skip
     remember_trained_on(run, train, "pretraining", settings.base)
-    _save(settings, run, model, tokenizer, {"format_version": 1, "pretraining": {**facts, "history": fitted.history}})
+    _save(settings, run, model, tokenizer)
+    _tell(settings, run, facts | {"history": fitted.history})
     run.finish(facts)
     checkpoints.remove()
     log.info("saved %s", run.folder / "model")
@@ -237,10 +240,21 @@ def _groups(model: Any, settings: FitSettings) -> list[dict[str, Any]]:
     return parameter_groups(model, [], rate, rate, settings.weight_decay)
 
 
-def _save(settings: Pretrain, run: Run, model: Any, tokenizer: "NoteTokenizer", metrics: dict[str, Any]) -> None:
+def _save(settings: Pretrain, run: Run, model: Any, tokenizer: "NoteTokenizer") -> None:
     import torch
 
     folder = run.folder / "model"
     (model.half() if settings.store == "fp16" else model.to(torch.float32)).cpu().save_pretrained(folder)
     tokenizer.save(folder)
-    write_json(run.folder / "metrics.json", metrics)
+
+
+def _tell(settings: Pretrain, run: Run, facts: dict[str, Any]) -> None:
+    """Write the scores, the report and the card of the model."""
+    write_json(run.folder / "metrics.json", {"format_version": 1, "pretraining": facts})
+    notes = run.manifest.facts["notes"]
+    base = "random weights" if settings.base is None else f"weights sha256 {run.manifest.weights['base']}"
+    shown = {"base": base, "notes": ", ".join(f"{count:,} {name}" for name, count in notes.items())}
+    shown |= {"objective": type(settings.objective).__name__, "seed": str(settings.seed), "clinnlp": VERSION}
+    write_report(run.folder, facts, shown)
+    write_card(run.folder / "model", base, facts, notes)
+    log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))

@@ -52,6 +52,7 @@ class Watch(TrainerCallback):
         self.best: dict[str, torch.Tensor] = {}
         self.random = random_state()
         self.sum, self.of_step = torch.zeros((2,), dtype=torch.float64, device=plan.device)
+        self.rate = 0.0
         self.saved_at = time.monotonic()
         self._start()
 
@@ -130,13 +131,14 @@ class Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.signals.patient = True  # a step is whole or not done
+        self.rate = float(self.optimizer.param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.progress.step += 1
         self.random = random_state()
         self.sum += self.of_step
         if self.progress.step % self.plan.log_every == 0:
-            self._log(rest["lr_scheduler"].get_last_lr()[0])
+            self._log()
         self._let_signals_in()
         if self._is_due:
             self._score()
@@ -158,14 +160,14 @@ class Watch(TrainerCallback):
         if self.signals.received:
             raise Stop
 
-    def _log(self, rate: float) -> None:
+    def _log(self) -> None:
         progress = self.progress
         loss = float(self.sum) / self.plan.log_every
         if not math.isfinite(loss):
-            raise self._not_a_number("the loss", f" (learning rate {rate:.2g})")
+            raise self._not_a_number("the loss", f" (learning rate {self.rate:.2g})")
         progress.loss = loss
         self.sum.zero_()
-        progress.history.append(self._now() | {"loss": loss, "learning_rate": rate})
+        progress.history.append(self._now() | {"loss": loss, "learning_rate": self.rate})
         if self.score is None:
             self._say(f"loss {loss:.4f}")
 

@@ -47,6 +47,15 @@ def test_continued_pretraining_lowers_perplexity(
     assert "fresh" not in capsys.readouterr().err
     held = read_json(out / "trained_texts.json")
     assert (held["what"], held["hashes"], held["before"]) == ("pretraining", [], []), "all texts are short"
+    report = (out / "report.txt").read_text(encoding="utf-8")
+    before, after = (f"{held_out[f'perplexity_{when}']:,.2f}" for when in ("before", "after"))
+    row = next(line for line in report.splitlines() if line.startswith("held-out notes"))
+    assert row.split()[2:] == [before, after, f"{held_out['masked_tokens']:,}"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert before in page and after in page and "<polyline" in page
+    card = (out / "model" / "README.md").read_text(encoding="utf-8")
+    assert "63 distinct notes" in card and "not provided" in card
+    assert not any(text in shown for text in sentences(70) for shown in (report, page, card))
 
 
 def test_a_base_without_lm_head_gets_one_and_says_so(

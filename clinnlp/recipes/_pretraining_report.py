@@ -1,0 +1,99 @@
+"""What a pretraining run tells: its report as text and page, and the card of the model it made."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clinnlp.version import VERSION
+
+if TYPE_CHECKING:
+    from clinnlp.evaluation.panels import Axis, Panel
+
+PARTS = 4  # of an axis
+
+
+def write_report(folder: Path, facts: Mapping[str, Any], shown: Mapping[str, str]) -> None:
+    """Write report.txt and report.html; `facts` are those of metrics.json, `shown` what else a reader must know."""
+    from clinnlp.core.report import Report
+    from clinnlp.evaluation.page import html_report
+
+    (folder / "report.txt").write_text("\n".join(_lines(facts, shown)) + "\n", encoding="utf-8")
+    page = html_report(Report(), "clinnlp pretrain", shown, list(_panels(facts)))
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def write_card(folder: Path, base: str, facts: Mapping[str, Any], notes: Mapping[str, int]) -> None:
+    """Write README.md of a model folder; what is not known says `not provided`."""
+    held = facts["held_out"]
+    text = f"""---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [clinnlp, clinical]
+---
+
+# Encoder pretrained by clinnlp {VERSION}
+
+- Base model: {base}
+- Training text: {notes["train"]:,} distinct notes, {facts["tokens"]:,} tokens; {facts["steps"]:,} steps
+- Held-out masked-LM perplexity ({notes["held_out"]:,} notes, {held["masked_tokens"]:,} fixed masks): \
+{held["perplexity_before"]:,.1f} before, {held["perplexity_after"]:,.1f} after
+- Source, language and licence of the training text, intended use, memorisation audit: not provided
+
+Perplexities under different vocabularies cannot be compared. Parts of the notes may have been learned by heart: until
+that was measured, treat the weights as you treat the notes.
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
+    held = facts["held_out"]
+    yield f"{'masked-LM perplexity':<28}{'before':>12}{'after':>12}{'masked tokens':>16}"
+    yield ""
+    yield (
+        f"{'held-out notes':<28}{held['perplexity_before']:>12,.2f}{held['perplexity_after']:>12,.2f}"
+        f"{held['masked_tokens']:>16,}"
+    )
+    yield ""
+    yield from (f"{sentence}." for sentence in _sentences(facts))
+    yield ""
+    yield from (f"{name}: {value}" for name, value in shown.items())
+
+
+def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
+    held = facts["held_out"]
+    gain = held["loss_before"] - held["loss_after"]
+    better = "lower" if gain >= 0 else "HIGHER: the training did harm"
+    yield f"The loss of a held-out masked token is {abs(gain):.4f} nats {better}; the masks are the same both times"
+    fill = f"{100 * facts['fill']:.0f} % full, {'packed' if facts['packed'] else 'not packed'}"
+    yield f"{facts['tokens']:,} tokens in {facts['rows']:,} rows of {facts['row_size']} ({fill})"
+    speed = f"{facts['tokens_per_second']:,.0f} tokens/s on {facts['device']} in {facts['precision']}"
+    yield f"{facts['steps']:,} steps in {facts['train_seconds']:,.0f} s: {speed}"
+
+
+def _panels(facts: Mapping[str, Any]) -> Iterator["Panel"]:
+    from clinnlp.evaluation.panels import Chart, Line, Panel, Point, Table
+
+    held = facts["held_out"]
+    row = ("held-out notes", f"{held['perplexity_before']:,.2f}", f"{held['perplexity_after']:,.2f}")
+    table = Table(("masked-LM perplexity", "before", "after", "masked tokens"), ((*row, f"{held['masked_tokens']:,}"),))
+    yield Panel("Perplexity", tuple(_sentences(facts)), (table,))
+    rows = [row for row in facts["history"] if "loss" in row]
+    if len(rows) > 1:
+        points = tuple(Point(r["step"], r["loss"], caption=f"step {r['step']}: {r['loss']:.4f}") for r in rows)
+        losses = [point.y for point in points]
+        steps = _axis("step", rows[0]["step"], rows[-1]["step"], "{:,.0f}")
+        chart = Chart(steps, _axis("loss", min(losses), max(losses), "{:.2f}"), (Line("training loss", points),))
+        table = Table(
+            ("step", "loss", "learning rate"),
+            tuple((f"{r['step']:,}", f"{r['loss']:.4f}", f"{r['learning_rate']:.2e}") for r in rows),
+        )
+        told = "Mean loss of the steps since the point before; the share of tokens to guess may change on the way"
+        yield Panel("Training loss", (told,), (table,), (chart,))
+
+
+def _axis(name: str, low: float, high: float, form: str) -> "Axis":
+    from clinnlp.evaluation.panels import Axis
+
+    places = [low + (high - low) * part / PARTS for part in range(PARTS + 1)]
+    return Axis(name, low, high, tuple((place, form.format(place)) for place in places if math.isfinite(place)))
