@@ -25,7 +25,7 @@ def curve_text(curve: LearningCurve, score: str) -> str:
     return "\n".join([*lines, "", curve.sentence() + "."]) + "\n"
 
 
-def curve_panel(curve: LearningCurve, score: str) -> Panel:
+def curve_panel(curve: LearningCurve, score: str, title: str = "Learning curve") -> Panel:
     """The curve with its intervals, and the table behind it."""
     notes = [size.notes for size in curve.sizes]
     axis = Axis("training notes", notes[0], notes[-1], tuple((n, f"{n:,}") for n in notes), log=True)
@@ -38,8 +38,8 @@ def curve_panel(curve: LearningCurve, score: str) -> Panel:
         for size in curve.sizes
     )
     return Panel(
-        "Learning curve",
-        (f"Score: {score} on the test notes; intervals of the mean over repeats", curve.sentence()),
+        title,
+        (f"Score: {score}; intervals of the mean over repeats", curve.sentence()),
         (Table(("notes", "repeats", "mean, %"), rows),),
         (Chart(axis, percent_axis("score, %"), tuple(lines)),),
     )

@@ -253,21 +253,25 @@ def named_arms(runs: Sequence[StoredRun], given: Sequence[str]) -> list[str]:
     """
     if given:
         return list(given)
-    keys = []
-    for run in runs:
-        settings = run.trained.get("settings")
-        keep = {key: value for key, value in (settings or {}).items() if key not in ("out", "seed")}
-        keys.append(json.dumps(keep, sort_keys=True) if settings else f"run {run.name}")
+    keys = [training_key(run) for run in runs]
     distinct = list(dict.fromkeys(keys))
     by_seed = {(key, run.seed) for key, run in zip(keys, runs, strict=True)}
     if len(distinct) < 2 or len(distinct) == len(runs) or len(by_seed) < len(runs):
         return [run.name for run in runs]
     members = {key: [run for own, run in zip(keys, runs, strict=True) if own == key] for key in distinct}
-    short = {key: _short(members[key][0]) for key in distinct}
+    short = {key: short_name(members[key][0]) for key in distinct}
     return [_told_apart(key, short, members) for key in keys]
 
 
-def _short(run: StoredRun) -> str:
+def training_key(run: StoredRun, *left_out: str) -> str:
+    """Equal for runs that were trained with equal settings, but for folder, seed and those left out."""
+    settings = run.trained.get("settings")
+    keep = {key: value for key, value in (settings or {}).items() if key not in ("out", "seed", *left_out)}
+    return json.dumps(keep, sort_keys=True) if settings else f"run {run.name}"
+
+
+def short_name(run: StoredRun) -> str:
+    """The strategy and base of a run."""
     settings = run.trained.get("settings")
     if not settings:
         return run.name

@@ -15,6 +15,7 @@ from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._over_data_sets import are_comparisons, compare_over_data_sets
 from clinnlp.recipes._over_folds import over_folds
+from clinnlp.recipes._over_sizes import over_sizes
 from clinnlp.recipes._runs import StoredRun, answers_of, gold_of, named_arms, predictions_of, read_runs, same_gold
 from clinnlp.recipes._scores import provenance
 
@@ -31,7 +32,8 @@ TITLES = {"entity": "Entities, strict", "notes": "Notes"}
 class Compare:
     """Compare finished runs on the same documents: differences with intervals and p-values, and costs.
 
-    Given six or more runs of compare, one for each data set, the arms are compared over data sets (Wilcoxon).
+    Runs on three or more numbers of training notes, with other settings equal, give the learning curve too. Given
+    six or more runs of compare, one for each data set, the arms are compared over data sets (Wilcoxon).
     """
 
     positionals: ClassVar[tuple[str, ...]] = ("runs...",)
@@ -93,7 +95,9 @@ def run(settings: Compare) -> int:
     from clinnlp.evaluation.comparison_labels import compare_labels, label_panels, labels_text
     from clinnlp.evaluation.comparison_page import comparison_panels
     from clinnlp.evaluation.comparison_report import comparison_text, comparison_values
+    from clinnlp.evaluation.learning_page import curve_panel, curve_text
     from clinnlp.evaluation.pairing import count_data
+    from clinnlp.evaluation.rendering import printable
     from clinnlp.evaluation.resample import units_of
 
     how, units = Drawing(settings.seed, settings.resamples, settings.rounds, settings.interval), units_of(gold)
@@ -112,11 +116,16 @@ def run(settings: Compare) -> int:
         values[part] = {one.measure.key: comparison_values(one) for one in made}
         values[part]["by_label"] = {label: comparison_values(one) for label, one in by_label.items()}
         values[part]["over_folds"] = [told for told, _ in folds]
+        curves, headline = over_sizes(stored, made[0].runs, settings.seed), made[0].measure.name
+        values[part]["learning_curves"] = {name: curve.as_dict() for name, curve in curves.items()}
         title = f"{TITLES[part]}: {len(gold):,} documents, the same in all {len(stored)} runs\n{_warning(stored)}\n"
         text = comparison_text(made, {one.name: one.costs for one in stored}, {one.name: one.seed for one in stored})
         texts.append(title + text + "".join(f"{sentence}.\n" for _, sentence in folds) + labels_text(by_label))
         panels += comparison_panels(TITLES[part], made, {one.name: one.costs for one in stored}, [s for _, s in folds])
         panels += label_panels(TITLES[part], by_label)
+        for name, curve in curves.items():
+            texts.append(f"Learning curve of {printable(name)}\n\n{curve_text(curve, headline)}")
+            panels.append(curve_panel(curve, headline, f"{TITLES[part]}: learning curve of {name}"))
 
     # 3. report, with what each arm was given
     _write(run, (stored, arms), gold, (values, texts, panels))

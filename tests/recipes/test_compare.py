@@ -236,7 +236,7 @@ def test_notes_with_several_labels(tmp_path: Path) -> None:
     words = ("--task", "note_classification")
     runs = [scored(tmp_path / name, path, answers(gold, n, 0.1 + 0.4 * n), *words) for n, name in enumerate("ab")]
     found = compare(tmp_path / "out", *runs)["notes"]
-    assert set(found) == {"micro_f1", "macro_f1", "by_label", "over_folds"}
+    assert set(found) == {"micro_f1", "macro_f1", "by_label", "over_folds", "learning_curves"}
     for name in "ab":
         own = read_json(tmp_path / name / "metrics.json")["notes"]["micro"]["f1"]
         assert found["micro_f1"]["runs"][name]["value"] == pytest.approx(own, abs=1e-12)

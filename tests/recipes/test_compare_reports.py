@@ -91,6 +91,54 @@ def test_the_page_is_escaped_and_self_contained(tmp_path: Path) -> None:
     assert page.count("<h2>") >= 3 and len(page) < 100_000
 
 
+def by_size(folder: Path, sizes: dict[int, float], strategy: str = "lora", **other: Any) -> list[Path]:
+    """Runs as of finetune, two seeds on each number of train notes, with that share of wrong answers."""
+    gold, made = write_jsonl(folder / "gold.jsonl", notes(40, "seen")), []
+    for size, wrong in sizes.items():
+        for seed in (1, 2):
+            like = scored(folder / f"like-{strategy}-{size}-{seed}", gold, answers(notes(40, "seen"), seed, wrong))
+            data = {"test": str(gold), "train": str(write_jsonl(folder / f"{size}.jsonl", []))}
+            raw: dict[str, Any] = {"strategy": strategy, "seed": seed, "data": data, **other}
+            made.append(trained(folder / f"{strategy}-{size}-{seed}", like, {"train notes": size + seed}, **raw))
+    return made
+
+
+def test_runs_on_more_and_more_notes_give_the_learning_curve(tmp_path: Path) -> None:
+    """Sizes 11 and 12, 26 and 27 ...: whole patients make numbers that differ a little, so they are one size."""
+    runs = by_size(tmp_path, {10: 0.6, 25: 0.4, 50: 0.25, 100: 0.1})
+    found = compare(tmp_path / "out", *runs)["entity"]
+    (name, curve), *rest = found["learning_curves"].items()
+    values = found["micro_f1"]["runs"]
+    assert (name, rest) == ("lora tiny", [])
+    assert [size["notes"] for size in curve["sizes"]] == [12, 26, 52, 102]
+    assert curve["sizes"][1]["scores"] == [values[f"lora-25-{seed}"]["value"] for seed in (1, 2)]
+    assert curve["notes_for_next_point"]["estimate"] > 0
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert "Learning curve of lora tiny\n\n   notes  repeats " in text
+    assert "From 102 notes the next 0.01 is likely to take " in text
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Entities, strict: learning curve of lora tiny</h2>" in page and "<polyline" in page
+    assert "the next 0.01 is likely to take" in page
+
+
+def test_each_strategy_has_a_curve_of_its_own(tmp_path: Path) -> None:
+    sizes = {10: 0.6, 25: 0.4, 50: 0.25}
+    runs = [
+        *by_size(tmp_path, sizes),
+        *by_size(tmp_path, sizes, "full"),
+        *by_size(tmp_path, {100: 0.1}, "full", fit={"epochs": 2}),
+    ]
+    curves = compare(tmp_path / "out", *runs)["entity"]["learning_curves"]
+    assert {name: [size["notes"] for size in curve["sizes"]] for name, curve in curves.items()} == {
+        "lora tiny": [12, 26, 52], "full tiny": [12, 26, 52],
+    }, "100 notes were trained with other settings"  # fmt: skip
+
+
+def test_two_sizes_are_no_curve(tmp_path: Path) -> None:
+    assert compare(tmp_path / "out", *by_size(tmp_path, {10: 0.6, 25: 0.4}))["entity"]["learning_curves"] == {}
+    assert "Learning curve" not in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Seven comparisons of arms a and b, each on notes of its own; a is better but for the third."""
