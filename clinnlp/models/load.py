@@ -16,7 +16,8 @@ from clinnlp import config
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError, UnsafeError
-from clinnlp.models.folder import Card, base_folder, check_base, check_folder, weights_sha256
+from clinnlp.models.folder import CARD, Card, base_folder, check_base, check_folder, weights_sha256
+from clinnlp.models.heads import check_encoder, is_head, with_fresh_head
 from clinnlp.plugins import find
 from clinnlp.tasks.base import Task
 
@@ -53,20 +54,26 @@ class Base:
     def model(self, model_class: str, head: dict[str, Any] | None = None) -> "tuple[torch.nn.Module, list[str]]":
         """The model with the head of a transformers class, and the names of the weights made fresh.
 
-        Raises IntegrityError if weights of the encoder itself are missing.
+        Of a base that was fine-tuned before, for other labels or another task, the encoder is taken (adapters merged
+        into it) and the head is fresh. Raises IntegrityError if weights of the encoder itself are missing.
         """
+        folder = base_folder(self.name)
+        if folder is not None and (folder / CARD).is_file():
+            trained = load_trained(folder).model
+            kept = is_head(trained, model_class, trained.config, head)
+            return (trained, []) if kept else with_fresh_head(trained, model_class, head, self.name)
         model, info = self.loaded(model_class, head)
-        missing = sorted(info["missing_keys"])
-        inner: Any = model
-        prefix = f"{inner.base_model_prefix}."
-        if encoder := [name for name in missing if name.startswith(prefix) and ".pooler." not in name]:
-            raise IntegrityError(f"{len(encoder)} encoder weights are missing, {encoder[0]} first", where=self.name)
+        missing = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
+        check_encoder(model, missing, self.name)
+        if not missing and head and not is_head(model, model_class, self._config(), head):
+            return with_fresh_head(model, model_class, head, self.name)
         return model, missing
 
-    def loaded(
-        self, model_class: str, head: dict[str, Any] | None = None
-    ) -> "tuple[torch.nn.Module, Mapping[str, Iterable[str]]]":
-        """The model, and the `missing_keys` and `unexpected_keys` of its files. Raises IntegrityError for bad files."""
+    def loaded(self, model_class: str, head: dict[str, Any] | None = None) -> "tuple[Any, Mapping[str, Iterable[Any]]]":
+        """The model, and the `missing_keys`, `unexpected_keys` and `mismatched_keys` (name, shape, shape) of its files.
+
+        Raises IntegrityError for bad files.
+        """
         import transformers
 
         with _quiet():
@@ -79,6 +86,7 @@ class Base:
                     trust_remote_code=False,
                     dtype="float32",  # a half-precision checkpoint would be trained, slowly, in half precision
                     output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # a head for other labels; what else does not fit is refused
                     **(head or {}),
                 )
             except ClinnlpError:
@@ -97,11 +105,15 @@ class Base:
         """A model of this base's architecture with random weights: the from-scratch baseline."""
         import transformers
 
-        config = transformers.AutoConfig.from_pretrained(
+        model: torch.nn.Module = getattr(transformers, model_class).from_config(self._config(**head))
+        return model
+
+    def _config(self, **head: Any) -> Any:
+        import transformers
+
+        return transformers.AutoConfig.from_pretrained(
             self.source, revision=self.revision, local_files_only=not self.download, trust_remote_code=False, **head
         )
-        model: torch.nn.Module = getattr(transformers, model_class).from_config(config)
-        return model
 
     def fits(self, tokenizer: NoteTokenizer, model: "torch.nn.Module") -> None:
         """Raises IntegrityError if the tokenizer knows ids that the model has no row for."""
@@ -183,7 +195,9 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
         model = _with_adapter(model, folder, fresh)
     else:
         model, info = origin.loaded(card.task.model_class, head)
-        for told, names in (("missing", info["missing_keys"]), ("there and not known", info["unexpected_keys"])):
+        shapes = [name for name, *_ in info["mismatched_keys"]]
+        found = {"missing": info["missing_keys"], "there and not known": info["unexpected_keys"], "misshapen": shapes}
+        for told, names in found.items():
             if odd := sorted(names):
                 raise IntegrityError(f"{len(odd)} weights are {told}, {odd[0]} first", where=str(folder))
     origin.fits(tokenizer, model)
