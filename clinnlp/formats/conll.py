@@ -17,6 +17,8 @@ from clinnlp.formats.base import Format, Ordinal
 
 START = "-DOCSTART-"
 ID = "id="
+ILLEGAL = "illegal_tags"
+"""In the meta of a document: how many of the tags that its spans were read from continue nothing."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class _Reading:
         else:
             meta: dict[str, object] = {} if self.blanks else {"conll": self.kind}  # cannot be cut at blanks again
             if self.illegal:
-                meta["illegal_tags"] = self.illegal
+                meta[ILLEGAL] = self.illegal
             id = Ordinal(number) if self.id is None else self.id
             made = Document(id, "\n".join(self.sentences), tuple(self.spans), meta=meta)
         self.reset()

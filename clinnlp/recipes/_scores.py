@@ -43,7 +43,7 @@ class Scored:
         from clinnlp.evaluation.report_panels import calibration_facts, calibration_panel, error_panels
 
         calibration, errors = self._calibration(), self._errors()
-        notices = [*self.notices, *data_notices(self.gold, self.train)]
+        notices = [*self.notices, *data_notices(self.gold, self.predicted, self.train)]
         above = {"waived": list(self.waived), "notices": notices}
         metrics: dict[str, Any] = {name: lines for name, lines in above.items() if lines}
         metrics |= {**self.report.as_dict(), "errors": errors.as_dict()}
@@ -123,8 +123,11 @@ def perfect_spans(documents: Sequence[Document], tokenizer: "NoteTokenizer", sch
     return found
 
 
-def data_notices(gold: Sequence[Document], train: Sequence[Document] = ()) -> list[str]:
+def data_notices(
+    gold: Sequence[Document], predicted: Sequence[Document] = (), train: Sequence[Document] = ()
+) -> list[str]:
     """What a reader must know of the notes before reading their scores."""
+    from clinnlp.formats.conll import ILLEGAL
     from clinnlp.text.wording import foreign_notes
 
     told = []
@@ -141,9 +144,11 @@ def data_notices(gold: Sequence[Document], train: Sequence[Document] = ()) -> li
             f"{foreign:,} of {len(gold):,} notes share few words with the training notes: another language, or another "
             "kind of text"
         )
-    illegal = sum(int(document.meta.get("illegal_tags", 0)) for document in gold)
-    if illegal:
-        told.append(f"gold tags that continue nothing (I without B): {illegal:,}, each read as the begin of an entity")
+    for side, documents in (("gold", gold), ("predicted", predicted)):
+        if illegal := sum(int(document.meta.get(ILLEGAL, 0)) for document in documents):
+            told.append(
+                f"{side} tags that continue nothing (I without B): {illegal:,}, each read as the begin of an entity"
+            )
     return told
 
 

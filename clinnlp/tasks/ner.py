@@ -12,6 +12,7 @@ from clinnlp.encode.packing import pad_rows
 from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans
 from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
 from clinnlp.evaluation.calibration import Calibration, calibrate, fit_calibration, uncalibrate
+from clinnlp.formats.conll import ILLEGAL
 from clinnlp.tasks.base import Answers, Example, Task
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Ner(Task):
             scores = np.zeros(len(t.ids), dtype=np.float32)
             scores[mark] = confidence(logits, chosen)
             spans = _with_window(tags_to_spans(document.text, t, mark, tags, schema, scores), t, note)
-            found.append(replace(document, spans=spans, labels=()))
+            meta = {name: held for name, held in document.meta.items() if name != ILLEGAL}  # of the tags in the file
+            found.append(replace(document, spans=spans, labels=(), meta=meta))
         return calibrate(found, self.calibration)
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Ner":

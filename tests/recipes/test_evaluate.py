@@ -111,13 +111,33 @@ def test_the_report_says_what_to_know_first_and_where_it_comes_from(tmp_path: Pa
         assert shown in page, shown
 
 
-def test_tags_that_continue_nothing_are_counted(tmp_path: Path) -> None:
+def test_tags_that_continue_nothing_are_counted_on_both_sides(tmp_path: Path) -> None:
     (tmp_path / "gold.conll").write_text("pain B-A\nin O\nchest I-A\n\nno O\nfever I-A\n", encoding="utf-8")
-    words = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--predictions", tmp_path / "gold.conll")
+    (tmp_path / "said.conll").write_text("pain B-A\nin O\nchest B-A\n\nno O\nfever I-A\n", encoding="utf-8")
+    words = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--predictions", tmp_path / "said.conll")
     given = ("--predictions_format", "conll", "--data.scheme", "IOB2", "--predictions_format.scheme", "IOB2")
     assert clinnlp("evaluate", *words, *given, "--out", tmp_path / "out") == 0
-    notices = read_json(tmp_path / "out" / "metrics.json")["notices"]
-    assert "gold tags that continue nothing (I without B): 2, each read as the begin of an entity" in notices
+    metrics = read_json(tmp_path / "out" / "metrics.json")
+    told = [
+        f"{side} tags that continue nothing (I without B): {count}, each read as the begin of an entity"
+        for side, count in (("gold", 2), ("predicted", 1))
+    ]
+    assert metrics["notices"][-2:] == told
+    assert metrics["entity"]["strict"]["micro"]["f1"] == 1.0, "they mean the same entities"
+    for report in ("report.txt", "report.html"):
+        text = (tmp_path / "out" / report).read_text(encoding="utf-8")
+        assert all(line in text for line in told)
+
+
+def test_illegal_tags_of_gold_are_not_those_of_a_model(ner_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "gold.conll").write_text("on O\naspirin I-DRUG\nfor O\nfever B-PROBLEM\n", encoding="utf-8")
+    gold = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--data.scheme", "IOB2")
+    assert clinnlp("evaluate", "--model", ner_run / "model", *gold, "--out", tmp_path / "model") == 0
+    said = tmp_path / "model" / "predictions.jsonl"
+    assert clinnlp("evaluate", "--predictions", said, *gold, "--out", tmp_path / "file") == 0
+    for out in ("model", "file"):
+        notices = read_json(tmp_path / out / "metrics.json")["notices"]
+        assert [line.partition(" tags ")[0] for line in notices if "continue nothing" in line] == ["gold"], out
 
 
 @pytest.mark.parametrize("score", [7.5, -2])
