@@ -36,7 +36,7 @@ class Finetune:
     out: Path
     """New folder for the run."""
     base: str | None = None
-    """Base model: a folder, clinnlp-mini, or a hub name; of a fine-tuned folder the encoder; null: random (see like)."""
+    """Base model: a folder, clinnlp-mini or a hub name; of a fine-tuned folder the encoder. Null: random (see like)."""
     like: str | None = None
     """Without a base: the model whose architecture and tokenizer are taken, for a baseline from scratch."""
     revision: str | None = None
