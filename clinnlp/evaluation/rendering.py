@@ -1,6 +1,7 @@
 """Reports as text, in the layout of seqeval's classification_report."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -22,6 +23,13 @@ def printable(text: str) -> str:
 def shown(name: str) -> str:
     """A name for a row of a table: printable, and cut where it is longer than any name should be."""
     return printable(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
+
+
+def code(text: str) -> str:
+    """Text as a code span of Markdown that it cannot end, whatever it holds."""
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    inner = printable(text) or " "
+    return f"{ticks} {inner} {ticks}" if len(ticks) > 1 else f"`{inner}`"
 
 
 def text_report(report: Report) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from clinnlp import config
 from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ChangedError, ConfigError, IntegrityError, UnsafeError
+from clinnlp.evaluation.rendering import code
 from clinnlp.plugins import find
 from clinnlp.tasks.base import Task
 from clinnlp.version import VERSION
@@ -62,8 +63,8 @@ class Card:
         return "\n".join([
             "---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [clinnlp, clinical]", "---", "",
             f"# {name}, made by clinnlp {VERSION}", "",
-            f"- Labels: {', '.join(f'`{label}`' for label in self.schema.labels)}",
-            f"- Base model: `{Path(self.base).name}`, weights sha256 `{self.base_sha256}`",
+            f"- Labels: {', '.join(map(code, self.schema.labels))}",
+            f"- Base model: {code(Path(self.base).name)}, weights sha256 {code(self.base_sha256)}",
             f"- Windows: {self.task.window} tokens, {self.task.overlap} shared",
             "- Training data, licence, intended use: not provided",
             "- Scores: see `metrics.json` and `report.html` of the run", "",

@@ -25,6 +25,8 @@ def write_report(folder: Path, facts: Mapping[str, Any], shown: Mapping[str, str
 
 def write_card(folder: Path, base: str, facts: Mapping[str, Any], notes: Mapping[str, int]) -> None:
     """Write README.md of a model folder; what is not known says `not provided`."""
+    from clinnlp.evaluation.rendering import code
+
     held = facts["held_out"]
     text = f"""---
 library_name: transformers
@@ -34,7 +36,7 @@ tags: [clinnlp, clinical]
 
 # Encoder pretrained by clinnlp {VERSION}
 
-- Base model: {base}
+- Base model: {code(base)}
 - Training text: {notes["train"]:,} distinct notes, {facts["tokens"]:,} tokens; {facts["steps"]:,} steps
 - Held-out masked-LM perplexity ({notes["held_out"]:,} notes, {held["masked_tokens"]:,} fixed masks): \
 {held["perplexity_before"]:,.1f} before, {held["perplexity_after"]:,.1f} after

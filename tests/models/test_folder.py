@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from transformers import AutoModel, AutoModelForTokenClassification
 
 from clinnlp.core.schema import LabelSchema
@@ -53,6 +54,30 @@ def test_a_card_reads_back(task: Ner | NoteClassification, tmp_path: Path) -> No
     card = Card(task, SCHEMA, "some/base", "ab" * 32, "c" * 40)
     card.write(tmp_path)
     assert Card.read(tmp_path) == card
+
+
+EVIL = (
+    "`",
+    "a`b",
+    "``",
+    "| x |",
+    "<img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1))",
+    "a\u2028# b",
+    "# *c*",
+    "&lt;",
+)
+
+
+def test_the_readme_holds_names_as_they_are_and_nothing_in_them_is_markdown(tmp_path: Path) -> None:
+    Card(Ner(), LabelSchema(EVIL), "bases/mi`ni\n\n<b>x", "0" * 64).write(tmp_path)
+    _, _, body = (tmp_path / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    inline = [child for token in tokens for child in token.children or ()]
+    spans = [child.content for child in inline if child.type == "code_inline"]
+    assert spans[: len(EVIL) + 1] == [*(label.replace("\u2028", "\\u2028") for label in EVIL), "mi`ni\\n\\n<b>x"]
+    assert {child.type for child in inline} == {"text", "code_inline"}
+    assert [token.tag for token in tokens if token.nesting == 1] == ["h1", "ul", *["li", "p"] * 5, "p"]
 
 
 def test_a_folder_without_card_or_with_a_broken_one(folder: Path) -> None:

@@ -73,7 +73,7 @@ def test_predictions_made_elsewhere_have_no_known_budget(tmp_path: Path) -> None
 
 
 def test_seeds_of_a_baseline_from_scratch_make_an_arm(tmp_path: Path) -> None:
-    systems = {"ours": {"strategy": "full"}, "none": SCRATCH}
+    systems: dict[str, dict[str, Any]] = {"ours": {"strategy": "full"}, "none": SCRATCH}
     runs = [arm(tmp_path, f"{name}{seed}", {**raw, "seed": seed}) for name, raw in systems.items() for seed in (1, 2)]
     arms = compare(tmp_path / "out", *runs)["entity"]["micro_f1"]["arms"]
     assert list(arms) == ["full tiny", "full from scratch, as tiny"]
