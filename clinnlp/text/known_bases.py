@@ -7,31 +7,49 @@ from clinnlp.core.document import Document
 from clinnlp.text.identified import FIELDS, MIMIC_III, MIMIC_IV, find_identified
 
 MIMIC3, MIMIC4, PUBMED = "MIMIC-III notes", "MIMIC-IV notes", "PubMed"
+N2C2, UMLS = "notes of i2b2 and n2c2", "terms of UMLS"
 
 KNOWN: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("bioclinical-modernbert", (PUBMED, MIMIC3, MIMIC4, "other clinical collections")),
+    ("bioclinical-modernbert", (PUBMED, MIMIC3, MIMIC4, "18 further clinical collections")),
     ("clinical_modernbert", (PUBMED, MIMIC4)),
     ("clinical-modernbert", (PUBMED, MIMIC4)),
+    ("charangan/medbert", (PUBMED, MIMIC3, N2C2)),
     ("bio_clinicalbert", (PUBMED, MIMIC3)),
     ("bio_discharge_summary_bert", (PUBMED, MIMIC3)),
-    ("clinicalbert_all", (MIMIC3,)),
+    ("biobert_pretrain_output", (PUBMED, MIMIC3)),  # the archives of the authors of bio_clinicalbert
+    ("bert_pretrain_output", (MIMIC3,)),
+    ("core-clinical-outcome", (PUBMED, MIMIC3, "MTSamples", N2C2)),
+    ("distil-clinicalbert", (PUBMED, MIMIC3)),
+    ("tiny-clinicalbert", (PUBMED, MIMIC3)),
+    ("clinical-distilbert", (PUBMED, MIMIC3)),
+    ("clinical-mobilebert", (PUBMED, MIMIC3)),
+    ("clinical-minialbert", (PUBMED, MIMIC3)),
+    ("medicalai/clinicalbert", ("notes of 3 million patients of several hospitals",)),
+    ("clinicalbert", (MIMIC3, "or other clinical notes: several models bear this name")),
     ("bluebert_pubmed_mimic", (PUBMED, MIMIC3)),
     ("bluebert_pubmed", (PUBMED,)),
+    ("ncbi_bert_pubmed_mimic", (PUBMED, MIMIC3)),  # the former name of bluebert
+    ("ncbi_bert_pubmed", (PUBMED,)),
+    ("umlsbert_eng", (PUBMED, UMLS)),  # another name of coder_eng
     ("umlsbert", (PUBMED, MIMIC3)),
+    ("coder_eng", (PUBMED, UMLS)),
     ("clinical-longformer", (MIMIC3,)),
     ("clinical-bigbird", (MIMIC3,)),
     ("clinical-t5", (MIMIC3, MIMIC4)),
-    ("gatortron", (MIMIC3, PUBMED, "notes of a university hospital")),
+    ("clinicalt5", (PUBMED, MIMIC3)),
+    ("gatortron", (MIMIC3, PUBMED, "notes of a university hospital, or texts made in their likeness")),
     ("roberta-base-pm-m3", (PUBMED, MIMIC3)),
     ("roberta-large-pm-m3", (PUBMED, MIMIC3)),
-    ("coder_eng", (PUBMED, MIMIC3)),
+    ("roberta-base-pm", (PUBMED,)),
+    ("roberta-large-pm", (PUBMED,)),
+    ("cxr-bert", (PUBMED, MIMIC3, "MIMIC-CXR reports")),
     ("pubmedbert", (PUBMED,)),
     ("biomedbert", (PUBMED,)),
     ("biobert", (PUBMED,)),
     ("biolinkbert", (PUBMED,)),
     ("bioelectra", (PUBMED,)),
     ("biomegatron", (PUBMED,)),
-    ("sapbert", (PUBMED,)),
+    ("sapbert", (PUBMED, UMLS)),
     ("scibert", ("papers of Semantic Scholar",)),
     ("biomed_roberta", ("papers of Semantic Scholar",)),
 )

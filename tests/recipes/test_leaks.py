@@ -11,7 +11,7 @@ from clinnlp.core.document import Document
 from clinnlp.errors import ConfigError, LeakError
 from clinnlp.recipes._data import DataSettings, load_splits
 from clinnlp.recipes._history import OPENED, base_notices
-from clinnlp.text.known_bases import KNOWN, MIMIC3, PUBMED, known_base
+from clinnlp.text.known_bases import KNOWN, MIMIC3, N2C2, PUBMED, UMLS, known_base
 from tests.recipes.command import FAST, clinnlp, notes, read_json, write_jsonl
 
 COPIED = " ".join(f"Line {number} of a note that was copied forward." for number in range(8))
@@ -207,6 +207,11 @@ def test_known_bases_are_found_by_the_most_telling_name() -> None:
     for name, collections in (
         ("microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract", (PUBMED,)),
         ("bionlp/bluebert_pubmed_mimic_uncased_L-12_H-768_A-12", (PUBMED, MIMIC3)),
+        ("GanjinZero/UMLSBert_ENG", (PUBMED, UMLS)),
+        ("models/biobert_pretrain_output_all_notes_150000", (PUBMED, MIMIC3)),
+        ("nlpie/tiny-clinicalbert", (PUBMED, MIMIC3)),
+        ("medicalai/ClinicalBERT", ("notes of 3 million patients of several hospitals",)),
+        ("bvanaken/CORe-clinical-outcome-biobert-v1", (PUBMED, MIMIC3, "MTSamples", N2C2)),
         ("bert-base-uncased", None),
     ):
         found = known_base([name])
