@@ -25,7 +25,7 @@ from clinnlp.evaluation.resample import (
 )
 
 ROUNDS = 10_000
-FEWEST_PAIRS = 6  # of Wilcoxon's test: with five no two-sided p under 0.0625 is possible
+FEWEST_PAIRS = 6  # of Wilcoxon: with five no two-sided p under 0.0625 is possible; of t: fewer show no variance
 EXACT_BELOW = 25  # discordant notes; McNemar's chi-squared needs more
 
 _CELLS = 2_000_000  # exchanges held at once: about 16 MB
@@ -142,16 +142,21 @@ def corrected_t(differences: Sequence[float], train: float, test: float) -> Outc
 
     `differences` holds one score difference per fold and seed, `train` and `test` the documents of a fold. The variance
     is (1/n + test/train) times that of the differences, as folds share their train documents.
-    Raises DataError for fewer than two differences, for one that is not a number, or if all are equal and not 0.
+    Raises DataError for fewer than six differences, for one that is not a number, or if all are equal and not 0.
     """
     from scipy import stats
 
     values = np.asarray(differences, np.float64)
-    if len(values) < 2 or not np.isfinite(values).all() or train <= 0 or test <= 0:
+    if len(values) < FEWEST_PAIRS:
+        raise DataError(
+            f"the corrected t-test takes {FEWEST_PAIRS} pairs or more, got {len(values)}",
+            next="compare over more folds, or over several seeds of each: five folds with two seeds are ten pairs",
+        )
+    if not np.isfinite(values).all() or train <= 0 or test <= 0:
         raise DataError(
             f"the corrected t-test got {len(values)} differences, {int((~np.isfinite(values)).sum())} of them not "
             f"numbers, of folds with {train:g} train and {test:g} test documents",
-            next="give two or more finite differences, and folds with documents on both sides",
+            next="give finite differences, and folds with documents on both sides",
         )
     mean, unequal = float(values.mean()), int(np.count_nonzero(values))
     if np.ptp(values) <= _EQUAL:

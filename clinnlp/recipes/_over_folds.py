@@ -1,6 +1,5 @@
 """Arms that were cross-validated on the same folds: the corrected t-test over folds and seeds."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,14 @@ from clinnlp.recipes._runs import StoredRun
 if TYPE_CHECKING:
     from clinnlp.evaluation.comparison import Contrast
 
-log = logging.getLogger("clinnlp")
-
 
 def over_folds(
     stored: Sequence[StoredRun], contrasts: "Sequence[Contrast]", part: str
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """The corrected t-test of arms that were cross-validated on the same folds: its values and a sentence."""
+    """Arms that were cross-validated on the same folds: the corrected t-test, or why there is none, and a sentence."""
     from clinnlp.evaluation.comparison_report import outcome_values
     from clinnlp.evaluation.rendering import printable
-    from clinnlp.evaluation.significance import FEWEST_PAIRS, corrected_t
+    from clinnlp.evaluation.significance import corrected_t
 
     folds = {one.name: one.folds for one in stored}
     for contrast in contrasts:
@@ -39,12 +36,12 @@ def over_folds(
         differences = [ours - theirs for ours, theirs in scores]
         try:
             outcome = corrected_t(differences, fmean(first.train_notes), fmean(first.test_notes))
+            told = f"corrected t-test p = {outcome.p:.4f}"
         except DataError as error:
-            log.warning("no t-test over folds: %s", error.what)
-            continue
+            outcome, told = None, f"no test: {error.what}"
+        values = {"first": contrast.first, "second": contrast.second, "score": first.score}
         yield (
-            {"first": contrast.first, "second": contrast.second, "score": first.score, "test": outcome_values(outcome)},
+            {**values, "difference": fmean(differences), "test": outcome_values(outcome)},
             f"Over {len(scores)} folds and seeds, {printable(contrast.first)} minus {printable(contrast.second)} in "
-            f"{first.score}: {outcome.difference:+.4f}, corrected t-test p = {outcome.p:.4f}"
-            + (f" (fewer than {FEWEST_PAIRS} pairs: read it as a hint)" if len(scores) < FEWEST_PAIRS else ""),
+            f"{first.score}: {fmean(differences):+.4f}, {told}",
         )

@@ -193,15 +193,17 @@ def test_mcnemar_of_equal_answers_and_of_no_notes() -> None:
 
 
 def test_corrected_t_counted_by_hand() -> None:
-    # differences 1, 2, 3: mean 2, variance 1; folds of 2 train and 1 test documents: t = 2 / sqrt(1/3 + 1/2), and with
-    # two degrees of freedom p = 1 - t / sqrt(2 + t**2)
-    outcome = corrected_t([1.0, 2.0, 3.0], train=2, test=1)
-    t = 2 / math.sqrt(5 / 6)
-    assert (outcome.statistic, outcome.difference, outcome.units) == (pytest.approx(t), 2.0, 3)
-    assert outcome.p == pytest.approx(1 - t / math.sqrt(2 + t * t))
+    # three times 1 and 3: mean 2, variance 6/5; folds of 3 train and 1 test documents: t = 2 / sqrt(6/5 * (1/6 + 1/3))
+    outcome = corrected_t([1.0, 3.0] * 3, train=3, test=1)
+    t = 2 / math.sqrt(3 / 5)
+    assert (outcome.statistic, outcome.difference, outcome.units) == (pytest.approx(t), 2.0, 6)
+    # with five degrees of freedom (Abramowitz and Stegun 26.7.3)
+    angle = math.atan(t / math.sqrt(5))
+    inside = 2 / math.pi * (angle + math.sin(angle) * (math.cos(angle) + 2 / 3 * math.cos(angle) ** 3))
+    assert outcome.p == pytest.approx(1 - inside)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=3, max_size=20))
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=20))
 def test_corrected_t_without_the_correction_is_the_t_test_of_scipy(differences: list[float]) -> None:
     if np.std(differences) < 1e-3:
         return
@@ -212,23 +214,32 @@ def test_corrected_t_without_the_correction_is_the_t_test_of_scipy(differences: 
 
 
 def test_corrected_t_of_equal_folds() -> None:
-    assert corrected_t([0.0, 0.0], 4, 1).p == 1.0
+    assert corrected_t([0.0] * 6, 4, 1).p == 1.0
     with pytest.raises(DataError) as error:
-        corrected_t([0.1, 0.1, 0.1], 4, 1)
+        corrected_t([0.1] * 6, 4, 1)
     assert str(error.value) == (
-        "all 3 differences are 0.1000: without variance there is no t-test. "
+        "all 6 differences are 0.1000: without variance there is no t-test. "
         "Next: check that the folds and seeds were runs of their own."
     )
 
 
-@pytest.mark.parametrize("differences", [[0.1], [0.1, math.nan], []])
-def test_corrected_t_refuses_what_it_cannot_test(differences: list[float]) -> None:
-    bad = sum(map(math.isnan, differences))
+@pytest.mark.parametrize("pairs", [0, 1, 5])
+def test_corrected_t_refuses_fewer_than_six_pairs(pairs: int) -> None:
     with pytest.raises(DataError) as error:
-        corrected_t(differences, 4, 1)
+        corrected_t([0.1, 0.2, 0.3, 0.2, 0.1][:pairs], 4, 1)
     assert str(error.value) == (
-        f"the corrected t-test got {len(differences)} differences, {bad} of them not numbers, of folds with 4 train "
-        "and 1 test documents. Next: give two or more finite differences, and folds with documents on both sides."
+        f"the corrected t-test takes 6 pairs or more, got {pairs}. "
+        "Next: compare over more folds, or over several seeds of each: five folds with two seeds are ten pairs."
+    )
+
+
+@pytest.mark.parametrize(("bad", "test"), [(1, 1), (0, 0)])
+def test_corrected_t_refuses_what_is_no_number_or_no_fold(bad: int, test: int) -> None:
+    with pytest.raises(DataError) as error:
+        corrected_t([0.1] * 6 + [math.nan] * bad, 4, test)
+    assert str(error.value) == (
+        f"the corrected t-test got {6 + bad} differences, {bad} of them not numbers, of folds with 4 train and {test} "
+        "test documents. Next: give finite differences, and folds with documents on both sides."
     )
 
 

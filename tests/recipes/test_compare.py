@@ -266,25 +266,33 @@ def test_runs_that_were_scored_on_dev_say_so(room: Path, tmp_path: Path) -> None
 
 def folds(folder: Path, scores: list[float | None]) -> None:
     values = {"folds": {f"fold-{n}": score for n, score in enumerate(scores, 1)}, "score": "entity.strict.micro.f1"}
-    notes_of = {"train_notes": [30, 30, 20], "test_notes": [10, 10, 20]}
+    notes_of = {"train_notes": [30] * len(scores), "test_notes": [10] * len(scores)}
     (folder / "folds.json").write_text(json.dumps({"format_version": 1, **values, **notes_of}))
 
 
 def test_cross_validations_are_compared_fold_by_fold(room: Path, tmp_path: Path) -> None:
     data, runs = {"train": str(room / "gold.jsonl")}, []
+    for strategy, like, scores in (("lora", "good", [0.8, 0.7] * 3), ("full", "poor", [0.7, 0.4] * 3)):
+        runs.append(trained(tmp_path / strategy, room / like, {}, "crossvalidate", strategy=strategy, data=data))
+        folds(runs[-1], scores)
+    (found,) = compare(tmp_path / "out", *runs)["entity"]["over_folds"]
+    # differences 0.1 and 0.3: mean 0.2, variance 0.012; 30 train and 10 test notes: t = 0.2 / sqrt(0.012 * (1/6 + 1/3))
+    assert (found["first"], found["second"], found["difference"]) == ("lora", "full", pytest.approx(0.2))
+    assert (found["test"]["units"], found["test"]["statistic"]) == (6, pytest.approx(0.2 / 0.006**0.5))
+    told = "Over 6 folds and seeds, lora minus full in entity.strict.micro.f1: +0.2000, corrected t-test p = 0.0493.\n"
+    assert told in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+
+
+def test_fewer_than_six_folds_and_seeds_have_a_difference_and_no_test(room: Path, tmp_path: Path) -> None:
+    data, runs = {"train": str(room / "gold.jsonl")}, []
     for strategy, like, scores in (("lora", "good", [0.8, 0.7, 0.9]), ("full", "poor", [0.7, 0.5, 0.6])):
         runs.append(trained(tmp_path / strategy, room / like, {}, "crossvalidate", strategy=strategy, data=data))
         folds(runs[-1], scores)
-    found = compare(tmp_path / "out", *runs)["entity"]["over_folds"]
-    # differences 0.1, 0.2, 0.3: mean 0.2, sd 0.1; 80 train and 40 test notes: t = 0.2 / (0.1 * sqrt(1/3 + 1/2)), and
-    # with two degrees of freedom p = 1 - t / sqrt(2 + t**2)
-    t = 2 / (5 / 6) ** 0.5
-    assert [(one["first"], one["second"]) for one in found] == [("lora", "full")]
-    assert found[0]["test"]["statistic"] == pytest.approx(t)
-    assert found[0]["test"]["p"] == pytest.approx(1 - t / (2 + t * t) ** 0.5)
+    (found,) = compare(tmp_path / "out", *runs)["entity"]["over_folds"]
+    assert (found["difference"], found["test"]) == (pytest.approx(0.2), None)
     told = (
-        "Over 3 folds and seeds, lora minus full in entity.strict.micro.f1: +0.2000, corrected t-test p = 0.1598 "
-        "(fewer than 6 pairs: read it as a hint).\n"
+        "Over 3 folds and seeds, lora minus full in entity.strict.micro.f1: +0.2000, no test: the corrected t-test "
+        "takes 6 pairs or more, got 3.\n"
     )
     assert told in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     folds(runs[1], [0.7, None, 0.6])
