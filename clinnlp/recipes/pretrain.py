@@ -92,7 +92,7 @@ class Pretrain:
             epochs=1, batch=8, learning_rate=1e-4, schedule="wsd", warmup=0.06, weight_decay=0.01, beta2=0.98
         )
     )
-    """The training loop."""
+    """The training loop; with fit.evaluations the held-out loss is measured on the way, as a score of less than 0."""
     seed: int = 13
     """Seed of weights, order and masks."""
 
@@ -134,7 +134,8 @@ def run(settings: Pretrain) -> int:
     log.info("held-out perplexity before: %.2f (%d masked tokens)", math.exp(before), targets)
     checkpoints = checkpoints_of(run)
     groups = _groups(model, settings.fit)
-    fitted = fit(model, sources[0], groups, settings.fit, settings.seed, checkpoints=checkpoints)
+    score = (lambda: -masked_loss(model, sources[1], settings.fit.batch)[0]) if settings.fit.evaluations else None
+    fitted = fit(model, sources[0], groups, settings.fit, settings.seed, score, checkpoints)
     after, _ = masked_loss(model, sources[1], settings.fit.batch)
     log.info("held-out perplexity after: %.2f", math.exp(after))
 

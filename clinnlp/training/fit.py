@@ -52,11 +52,11 @@ def fit(
 ) -> Fit:
     """Train `model` in place and leave it with its best weights.
 
-    `groups` are AdamW parameter groups with their peak rates. With `score` (higher is better) the model is
-    scored `settings.evaluations` times, the best weights are kept, and training stops after
-    `settings.patience` scores without a better one. With `checkpoints` the loop goes on from the newest of them, to
-    the same weights as without a break; a signal saves one and ends in StoppedError. Raises IntegrityError if the
-    loss is not a number, or a checkpoint is not as it was written.
+    `groups` are AdamW parameter groups with their peak rates. With `score` (higher is better) the model is scored
+    `settings.evaluations` times, the best weights are kept, and training stops after `settings.patience` scores that
+    were not better by `settings.min_gain`. With `checkpoints` the loop goes on from the newest of them, to the same
+    weights as without a break; a signal saves one and ends in StoppedError. Raises IntegrityError if the loss is not a
+    number, or a checkpoint is not as it was written.
     """
     set_seed(seed)
     saved = checkpoints.newest() if checkpoints else None
@@ -90,7 +90,8 @@ def _plan(examples: int, settings: FitSettings, device: str, precision: str) -> 
     wanted = steps // settings.evaluations if settings.evaluations else round(per_epoch)
     every = min(max(wanted, 1), steps)
     log_every = max(min(every, steps // 20), 1)
-    return Plan(steps, per_epoch, every, log_every, settings.patience, settings.save_minutes * 60, device, precision)
+    stop = (settings.patience, settings.min_gain)
+    return Plan(steps, per_epoch, every, log_every, *stop, settings.save_minutes * 60, device, precision)
 
 
 class _Trainer(Trainer):

@@ -38,6 +38,8 @@ class FitSettings:
     """Dev evaluations in the run; null makes one per epoch."""
     patience: int = 4
     """Stop after this many dev evaluations without a better score; 0 never stops early."""
+    min_gain: float = 0.0
+    """A dev score that is better by less than this counts against `patience`; its weights are kept all the same."""
     save_minutes: float = 10.0
     """Minutes between checkpoints; a run that was cut off goes on from the last one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -52,6 +54,8 @@ class FitSettings:
         for name in ("epochs", "learning_rate"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ConfigError("must be more than 0", where=f"fit.{name}")
+        if self.min_gain < 0:
+            raise ConfigError("must be 0 or more", where="fit.min_gain")
         if self.save_minutes < 0:
             raise ConfigError("must be 0 (after every step) or more", where="fit.save_minutes")
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1):

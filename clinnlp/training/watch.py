@@ -30,6 +30,7 @@ class Plan:
     score_every: int
     log_every: int
     patience: int
+    min_gain: float
     save_seconds: float
     device: str
     precision: str
@@ -180,16 +181,16 @@ class Watch(TrainerCallback):
         self.model.train()
         set_random_state(self.random)
         self.processor += time.process_time() - scoring  # not time of training
-        better = progress.best_score is None or value > progress.best_score
+        best = -math.inf if progress.best_score is None else progress.best_score
+        better, enough = value > best, value > best and value - best >= self.plan.min_gain
         progress.history.append(self._now() | {"score": value})
         loss = "" if progress.loss is None else f"loss {progress.loss:.4f}  "  # the first comes after the first score
         self._say(f"{loss}dev {value:.4f}{'  best' if better else ''}")
         self.signals.patient = True
         if better:
-            progress.best_score, progress.best_step, progress.worse = value, progress.step, 0
+            progress.best_score, progress.best_step = value, progress.step
             self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
-        else:
-            progress.worse += 1
+        progress.worse = 0 if enough else progress.worse + 1
         progress.scored = progress.step
         self._let_signals_in()
 

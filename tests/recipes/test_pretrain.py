@@ -112,3 +112,14 @@ def test_two_corpora_in_two_formats(tiny: Tiny, lines: Path, tmp_path: Path) -> 
     manifest = read_json(tmp_path / "out" / "manifest.json")
     assert manifest["facts"]["notes"]["notes"] == 100
     assert set(manifest["data_sha256"]) == {"corpus 0", "corpus 1"}
+
+
+def test_it_stops_when_the_held_out_loss_stops_falling(tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    words = ("--data.train", lines, "--block", 64, "--held_out", 0.1, "--fit.max_steps", 40, "--fit.min_steps", 40)
+    stops = ("--fit.evaluations", 10, "--fit.patience", 1, "--fit.min_gain", 100)
+    out = tmp_path / "out"
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, *stops, *FAST, "--out", out) == 0
+    facts = pretraining(out)
+    assert facts["steps"] == 8, "the first score has nothing before it, the second gains too little"
+    scores = [row["score"] for row in facts["history"] if "score" in row]
+    assert max(scores) == pytest.approx(-facts["held_out"]["loss_after"], abs=1e-6)

@@ -115,6 +115,13 @@ def test_it_stops_when_nothing_gets_better() -> None:
     assert told.best_step == 5
 
 
+def test_a_gain_that_is_too_small_counts_against_patience() -> None:
+    scores = iter([0.50, 0.60, 0.61, 0.62, 0.9])
+    _, told, _ = run(cpu(epochs=20, patience=2, min_gain=0.05), lambda: next(scores))
+    assert told.steps == 20, "four epochs of five steps"
+    assert told.best_score == 0.62, "the best is kept all the same"
+
+
 def test_evaluations_are_spread_over_the_run() -> None:
     steps: list[int] = []
     _, told, _ = run(cpu(epochs=8, evaluations=4, patience=0), lambda: float(len(steps)))
@@ -157,6 +164,8 @@ def test_steps_by_hand(examples: int, options: dict[str, Any], steps: int) -> No
         ({"epochs": 0}, "fit.epochs: must be more than 0."),
         ({"warmup": 1.0}, "fit.warmup or fit.decay: must be a share between 0 and 1."),
         ({"evaluations": -1}, "fit.evaluations: must be 1 or more."),
+        ({"min_gain": -1.0}, "fit.min_gain: must be 0 or more."),
+        ({"save_minutes": -1.0}, "fit.save_minutes: must be 0 (after every step) or more."),
         ({"max_steps": 0}, "fit.max_steps: must be 1 or more."),
         ({"learning_rate": 0.0}, "fit.learning_rate: must be more than 0."),
     ],
