@@ -65,7 +65,7 @@ class Base:
         model, info = self.loaded(model_class, head)
         missing = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
         check_encoder(model, missing, self.name)
-        if not missing and head and not is_head(model, model_class, self._config(), head):
+        if not missing and head and not is_head(model, model_class, self._config({}), head):
             return with_fresh_head(model, model_class, head, self.name)
         return model, missing
 
@@ -105,10 +105,10 @@ class Base:
         """A model of this base's architecture with random weights: the from-scratch baseline."""
         import transformers
 
-        model: torch.nn.Module = getattr(transformers, model_class).from_config(self._config(**head))
+        model: torch.nn.Module = getattr(transformers, model_class).from_config(self._config(head))
         return model
 
-    def _config(self, **head: Any) -> Any:
+    def _config(self, head: Mapping[str, Any]) -> Any:
         import transformers
 
         return transformers.AutoConfig.from_pretrained(
