@@ -10,6 +10,7 @@ from clinnlp.core.document import Span
 from clinnlp.evaluation.rendering import printable
 
 DEEPEST = 8  # spans drawn over one character
+BOOKKEEPING = ("window",)  # attributes that say how a span was found, not what it is
 SHORT = 60  # characters shown of a label, the attributes or the text of a span
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
@@ -120,7 +121,11 @@ def named(span: Span, text: str) -> dict[str, str]:
     place = " + ".join(f"{start}:{end}" for start, end in pieces)
     if span.score is not None:
         place += f", score {span.score:.3f}"
-    values = ((name, value) for name, value in span.attributes.items() if value not in (None, False, "", [], ()))
+    values = (
+        (name, value)
+        for name, value in span.attributes.items()
+        if name not in BOOKKEEPING and value not in (None, False, "", [], ())
+    )
     about = short(", ".join(str(name) if value is True else f"{name}={value}" for name, value in values))
     title = f"{short(span.label)} {place}" + (f", {about}" if about else "")
     said = " … ".join(short(text[start:end]) for start, end in pieces)

@@ -1,12 +1,15 @@
 """The learning curve as text and as a page."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from clinnlp.core.report import Report
 from clinnlp.evaluation.learning import LearningCurve, Size
 from clinnlp.evaluation.page import html_report
 from clinnlp.evaluation.panels import Axis, Bar, Chart, Line, Panel, Point, Table, percent_axis
+
+APART = 0.08  # of the axis, between two numbers under it
 
 
 def write_curve(folder: Path, curve: LearningCurve, score: str, facts: Mapping[str, str]) -> None:
@@ -28,11 +31,12 @@ def curve_text(curve: LearningCurve, score: str) -> str:
 def curve_panel(curve: LearningCurve, score: str, title: str = "Learning curve") -> Panel:
     """The curve with its intervals, and the table behind it."""
     notes = [size.notes for size in curve.sizes]
-    axis = Axis("training notes", notes[0], notes[-1], tuple((n, f"{n:,}") for n in notes), log=True)
+    axis = Axis("training notes", notes[0], notes[-1], (), log=True)
+    axis = replace(axis, ticks=tuple((n, f"{n:,}") for n in _apart(notes, axis)))
     lines = [Line("measured", tuple(_point(size) for size in curve.sizes))]
     if curve.curve is not None and len(notes) > 1:
         law, steps = curve.curve, [notes[0] * (notes[-1] / notes[0]) ** (i / 20) for i in range(21)]
-        lines.append(Line("fitted", tuple(Point(n, law(n)) for n in steps)))
+        lines.append(Line("fitted", tuple(Point(n, law(n)) for n in steps), marks=False))
     rows = tuple(
         (f"{size.notes:,}", str(len(size.scores)), Bar(size.mean, *(size.interval or (None, None))))
         for size in curve.sizes
@@ -43,6 +47,15 @@ def curve_panel(curve: LearningCurve, score: str, title: str = "Learning curve")
         (Table(("notes", "repeats", "mean, %"), rows),),
         (Chart(axis, percent_axis("score, %"), tuple(lines)),),
     )
+
+
+def _apart(notes: list[int], axis: Axis) -> list[int]:
+    """The first, the last, and those between that leave room for their numbers."""
+    kept = notes[:1]
+    for count in notes[1:-1]:
+        if axis.place(count) - axis.place(kept[-1]) >= APART and 1 - axis.place(count) >= APART:
+            kept.append(count)
+    return [*kept, *notes[1:][-1:]]
 
 
 def _point(size: Size) -> Point:

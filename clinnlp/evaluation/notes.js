@@ -46,7 +46,7 @@
     if (current && (current.hidden || current.closest("article").hidden)) light([]);
     relist();
     const count = list.length, shown = notes.filter((note) => !note.hidden).length;
-    tell(`${count} ${count === 1 ? "error" : "errors"} in ${shown} ${shown === 1 ? "note" : "notes"}`);
+    tell(`${count.toLocaleString("en")} ${count === 1 ? "error" : "errors"} in ${shown} ${shown === 1 ? "note" : "notes"}`);
   };
 
   const order = () => {

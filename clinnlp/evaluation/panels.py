@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 560, 340  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 42  # room for axes
+LONG = 24  # characters of a cell that is read as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +18,24 @@ class Bar:
     high: float | None = None
 
     @property
-    def text(self) -> str:
-        if self.value is None or math.isnan(self.value):
-            return "-"
-        if self.low is None or self.high is None:
-            return f"{100 * self.value:.1f}"
-        return f"{100 * self.value:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
-
-    @property
     def drawn(self) -> bool:
         return self.value is not None and not math.isnan(self.value)
+
+    @property
+    def figure(self) -> str:
+        """The value in percent."""
+        return "-" if self.value is None or math.isnan(self.value) else f"{100 * self.value:.1f}"
+
+    @property
+    def reach(self) -> str:
+        """The interval in percent, empty without one."""
+        if not self.drawn or self.low is None or self.high is None:
+            return ""
+        return f"({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+    @property
+    def text(self) -> str:
+        return f"{self.figure} {self.reach}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,21 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     wide: frozenset[int] = frozenset()
 
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """How each column is drawn: bars (`plain` without intervals) and long texts stand to the left."""
+        return tuple(_style(cells) + (" wide" if n in self.wide else "") for n, cells in enumerate(self._by_column()))
+
+    def _by_column(self) -> list[list[Cell]]:
+        return [[row[number] for row in self.rows] for number in range(len(self.columns))]
+
+
+def _style(cells: Sequence[Cell]) -> str:
+    bars = [cell for cell in cells if isinstance(cell, Bar)]
+    if bars:
+        return "bar left" if any(bar.reach for bar in bars) else "bar left plain"
+    return "left" if any(isinstance(cell, str) and len(cell) > LONG for cell in cells) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -62,10 +86,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points joined in order, under a name."""
+    """Points joined in order, under a name; without `marks` the line alone is drawn."""
 
     name: str
     points: tuple[Point, ...]
+    marks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

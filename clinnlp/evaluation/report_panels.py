@@ -18,20 +18,20 @@ def calibration_facts(found: BeforeAndAfter) -> Iterator[str]:
     if not after.items:
         yield "Calibration: no scores to look at"
         return
+    scores = f"{after.items:,} {found.after.unit} scores"
     if found.calibration.changes_nothing:
         yield (
-            f"The {after.items:,} {found.after.unit} scores, not calibrated here: ECE {after.ece:.4f} "
-            f"(perfect scores would show {after.ece_by_chance:.4f} by chance), Brier {after.brier:.4f}, "
-            f"log loss {after.log_loss:.4f}"
+            f"The {scores}, not calibrated here: ECE {after.ece:.4f} (perfect scores would show "
+            f"{after.ece_by_chance:.4f} by chance), Brier {after.brier:.4f}, log loss {after.log_loss:.4f}"
         )
-        return
-    yield (
-        f"Calibration of {after.items:,} {found.after.unit} scores, raw to calibrated: ECE {before.ece:.4f} to "
-        f"{after.ece:.4f} (perfect scores would show {after.ece_by_chance:.4f} by chance), Brier {before.brier:.4f} to "
-        f"{after.brier:.4f}, log loss {before.log_loss:.4f} to {after.log_loss:.4f}"
-    )
+    else:
+        yield (
+            f"Calibration of {scores}, raw to calibrated: ECE {before.ece:.4f} to {after.ece:.4f} (perfect scores "
+            f"would show {after.ece_by_chance:.4f} by chance), Brier {before.brier:.4f} to {after.brier:.4f}, "
+            f"log loss {before.log_loss:.4f} to {after.log_loss:.4f}"
+        )
     if found.calibration.reason:
-        yield f"The scores are as the model gave them: {found.calibration.reason}"
+        yield f"The calibration was {found.calibration.reason}"
     if found.fitted_here:
         yield "The calibration was fitted on these very documents, where it cannot but look good"
 
@@ -83,7 +83,7 @@ def _risk(curve: RiskCoverage) -> Chart:
     highest = max(point.y for point in points) if points else 1.0
     top = max(math.ceil(highest * 20) / 20, 0.05)
     return Chart(percent_axis("kept, most confident first, %"), percent_axis("wrong, %", 0.0, top),
-                 (Line("risk", points),))  # fmt: skip
+                 (Line("risk", points, marks=False),))  # fmt: skip
 
 
 def _thresholds(report: CalibrationReport) -> tuple[Table, ...]:

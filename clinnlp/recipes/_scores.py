@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clinnlp")
 
+COVERAGE = "100 %: every token of every note was read in a window and answered, or the run would have ended with exit 7"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -54,9 +56,11 @@ class Scored:
             metrics["calibration"] = calibration.as_dict()
             text += "".join(f"{fact}.\n" for fact in calibration_facts(calibration))
             panels.append(calibration_panel(calibration))
+        covered = {} if self.task is None else {"coverage": COVERAGE}  # of predictions made elsewhere it is not known
+        text += "".join(f"Coverage {told}.\n" for told in covered.values())
         text = "".join([*said, "\n"] if said else []) + f"{text}\n{error_tables(errors)}"
         known, settings = provenance(run)
-        around = Surroundings({**_shown(facts), **known}, settings, self.waived, notices)
+        around = Surroundings({**_shown(facts), **covered, **known}, settings, self.waived, notices)
         page = html_report(self.report, title, around, [*panels, *error_panels(errors)])
         write_json(run.folder / "metrics.json", metrics)
         (run.folder / "report.txt").write_text(text, encoding="utf-8")

@@ -34,6 +34,7 @@ from clinnlp.evaluation.calibration_report import (
 from clinnlp.evaluation.decisions import note_decisions, span_decisions
 from clinnlp.evaluation.notes import best_thresholds
 from clinnlp.evaluation.reliability import Floats
+from clinnlp.evaluation.report_panels import calibration_facts
 from clinnlp.evaluation.thresholds import choose_thresholds, reached
 from clinnlp.tasks.ner import Ner
 from clinnlp.tasks.note_classification import NoteClassification
@@ -242,6 +243,25 @@ def test_too_few_or_one_sided_spans_are_not_fitted() -> None:
         assert calibration == Calibration(reason=told) and calibration.changes_nothing
     assert fit_calibration([], []).reason == "not fitted: 0 scored predicted spans on dev, 50 are needed"
     assert not fit_calibration(*spans_with(*planted(9, 50, 2.5))).changes_nothing
+
+
+def test_the_report_says_whether_scores_were_calibrated_and_on_what() -> None:
+    few, many = spans_with(*planted(9, 49, 2.5)), spans_with(*planted(9, 300, 2.5))
+    for dev, test, head, told in (
+        (few, many, "The 300 span scores, not calibrated here: ECE ", "not fitted: 49 scored predicted spans"),
+        (many, few, "Calibration of 49 span scores, raw to calibrated: ECE ", "fitted on 300 predicted spans"),
+    ):
+        calibration = fit_calibration(*dev)
+        first, second, *rest = calibration_facts(
+            before_and_after(test[0], calibrate(test[1], calibration), calibration)
+        )
+        assert first.startswith(head)
+        assert second.startswith(f"The calibration was {told}") and not rest
+    calibration = fit_calibration(*many)
+    *_, last = calibration_facts(before_and_after(many[0], calibrate(many[1], calibration), calibration))
+    assert last == "The calibration was fitted on these very documents, where it cannot but look good"
+    (only,) = calibration_facts(before_and_after(*many, Calibration()))  # predictions made elsewhere
+    assert "not calibrated here" in only
 
 
 def softened(seed: int, count: int, temperature: float) -> tuple[Floats, list[list[str]]]:

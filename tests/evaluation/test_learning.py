@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clinnlp.evaluation.learning import Curve, Size, fit_curve, learning_curve
+from clinnlp.evaluation.learning_page import curve_panel
 
 SIZES = (10, 25, 50, 100, 250)
 
@@ -54,3 +55,13 @@ def test_what_cannot_be_said() -> None:
     assert full.as_dict()["notes_for_next_point"]["estimate"] is None
     assert full.as_dict()["ends_below_next_point"]
     json.dumps(full.as_dict(), allow_nan=False)
+
+
+def test_numbers_under_the_axis_do_not_overlap() -> None:
+    law = Curve(0.9, 1.5, 0.5)
+    sizes = (10, 11, 25, 50, 100, 230, 240)
+    (chart,) = curve_panel(learning_curve({n: [law(n)] for n in sizes}), "F1").charts
+    assert [name for _, name in chart.x.ticks] == ["10", "25", "50", "100", "240"]
+    assert [len(line.points) for line in chart.lines] == [7, 21] and not chart.lines[1].marks
+    (chart,) = curve_panel(learning_curve({7: [0.5]}), "F1").charts
+    assert [name for _, name in chart.x.ticks] == ["7"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from clinnlp.core.document import Document, Span
 from clinnlp.core.report import Report
 from clinnlp.errors import DataError, StorageError, UsageError
-from clinnlp.evaluation.drawing import DEEPEST, levels
+from clinnlp.evaluation.drawing import DEEPEST, levels, named
 from clinnlp.evaluation.notes_page import notes_page, write_notes_page
 from clinnlp.evaluation.score import evaluate
 from tests.recipes.command import FAST, clinnlp, notes, write_jsonl
@@ -367,3 +367,8 @@ def test_finetune_writes_the_page_of_the_notes_it_scored(tmp_path: Path, tiny: C
     assert "<h1>clinnlp finetune: scores on test</h1>" in page.read_text(encoding="utf-8")
     assert page.stat().st_mode & 0o777 == 0o600
     assert re.findall(r"Note <bdi>(\S+)</bdi>", page.read_text(encoding="utf-8")).count("test-0") == 1
+
+
+def test_the_window_of_a_span_is_no_attribute_to_look_at() -> None:
+    span = Span(0, 5, "A", attributes={"negated": True, "certainty": "low", "window": 3})
+    assert named(span, "fever")["about"] == "negated, certainty=low"

@@ -38,6 +38,25 @@ def test_texts_of_cells() -> None:
     assert [cell.share for cell in table.rows[1][1:]] == [0.0, 0.0]  # type: ignore[union-attr]
 
 
+def test_columns_of_bars_and_texts_stand_to_the_left_with_their_heads() -> None:
+    rows = (
+        ("a", "1", Bar(0.5), Bar(None), "a sentence that is read as a text"),
+        ("b", "2", Bar(None), Bar(0.5, 0.4, 0.6), "short"),
+    )
+    table = Table(("name", "n", "F1", "recall", "meaning"), rows, frozenset({1, 4}))
+    assert table.styles == ("", " wide", "bar left plain", "bar left", "left wide")
+    assert Table(("name", "n"), ()).styles == ("", "")
+    page = html_report(Report(), "t", {}, [Panel("p", (), (table,))])
+    assert page.count('class="bar left plain"') == 1 + 2, "the head and its cells"
+
+
+def test_a_line_without_marks_is_a_line_alone() -> None:
+    lines = (Line("a", (Point(0.0, 0.1), Point(1.0, 0.9))), Line("b", (Point(0.0, 0.2), Point(1.0, 0.3)), marks=False))
+    drawn = Chart(percent_axis("x"), percent_axis("y"), lines)
+    page = html_report(Report(), "t", {}, [Panel("p", (), (), (drawn,))])
+    assert page.count("<polyline") == 2 and page.count("<circle") == 3 and page.count("<rect") == 0, "one in the legend"
+
+
 def test_a_page_with_panels_is_escaped_and_has_no_script() -> None:
     table = Table((EVIL, EVIL), ((EVIL, EVIL), (EVIL, Bar(0.5, 0.4, 0.6))))
     counts = confusion([EVIL], [[2]], [EVIL])
@@ -46,4 +65,4 @@ def test_a_page_with_panels_is_escaped_and_has_no_script() -> None:
     assert page.count("&lt;script&gt;") == 16, "title, fact, 5 + 2 in tables, 7 in the chart"
     assert not re.search(r"(src|href)=", page)
     assert page.count("<polyline") == 2 and page.count("<circle") == page.count("</circle>") + 1
-    assert "50.0 (40.0 to 60.0)" in page
+    assert '50.0 <span class="reach">(40.0 to 60.0)</span>' in page, "it breaks before the interval, not in it"

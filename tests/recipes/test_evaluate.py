@@ -20,6 +20,9 @@ def test_by_model_and_by_predictions(
     task = "ner" if kind == "ner_run" else "note_classification"
     predictions = ("--predictions", tmp_path / "a" / "predictions.jsonl", "--task", task)
     assert clinnlp("evaluate", *predictions, *gold, "--out", tmp_path / "b") == 0
+    covered = "Coverage 100 %: every token of every note was read in a window and answered"
+    told = [(tmp_path / name / "report.txt").read_text(encoding="utf-8") for name in "ab"]
+    assert [covered in text for text in told] == [True, False], "of predictions made elsewhere it is not known"
     by_model, by_predictions = (read_json(tmp_path / name / "metrics.json") for name in "ab")
     part = "entity" if kind == "ner_run" else "notes"
     assert by_model[part] == by_predictions[part]
@@ -138,6 +141,20 @@ def test_illegal_tags_of_gold_are_not_those_of_a_model(ner_run: Path, tmp_path: 
     for out in ("model", "file"):
         notices = read_json(tmp_path / out / "metrics.json")["notices"]
         assert [line.partition(" tags ")[0] for line in notices if "continue nothing" in line] == ["gold"], out
+
+
+@pytest.mark.parametrize("tag", ["PROBLEM", "LABEL_1", "B_PROBLEM", "b-PROBLEM"])
+@pytest.mark.parametrize("side", ["gold", "said"])
+def test_tags_without_a_prefix_are_refused(
+    side: str, tag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gold", "said"):
+        shown = tag if name == side else "B-PROBLEM"
+        (tmp_path / f"{name}.conll").write_text(f"no O\nfever {shown}\n", encoding="utf-8")
+    words = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--predictions", tmp_path / "said.conll")
+    assert clinnlp("evaluate", *words, "--predictions_format", "conll", "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"{side}.conll line 2: a tag is neither O nor a label with a prefix such as B- or I-" in told
 
 
 @pytest.mark.parametrize("score", [7.5, -2])
