@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from clinnlp.core.signals import Signals, Stop
 from clinnlp.errors import ChangedError, ClinnlpError, FailuresError, IntegrityError, StoppedError, StorageError
 from clinnlp.labeling.begin import begin, check_fresh
+from clinnlp.labeling.claims import Claims
 from clinnlp.labeling.commits import Commit, Held, Ledger, commit_name, damaged
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.model import Model
@@ -52,9 +53,10 @@ def open_run(
     with ExitStack() as held:
         signals = held.enter_context(run.signals)
         try:
+            there = run.store.names("")  # before the record is looked for: a joiner may make it, and more, at any time
             files, before = source.files(), last_record(run.store)
             if before is None:
-                check_fresh(run.store)
+                check_fresh(run.store, there)
             elif before.fingerprint == fingerprint and before.files == files != ():
                 run.take_up(before)
             if not run.is_finished:
@@ -84,7 +86,7 @@ class LabelingRun:
 
     def __init__(self, store: Store, source: Source, model: Model, options: Options) -> None:
         self.store, self.source, self.model, self.options = store, source, model, options
-        self.signals = Signals()
+        self.signals, self.claims = Signals(), Claims(store)
         self.record: RunRecord | None = None
         self.fingerprint: Mapping[str, str] = {}
         self.files: Files = ()
@@ -143,19 +145,18 @@ class LabelingRun:
             log.warning("labeled again: %s", told)
         workers = min(self.options.workers, len(self.todo))
         with self._pool()(self._job(), self.store, workers, self.options.document_seconds) as pool:
-            respected = self.options.join  # a claim of another process, the first time round
             while self.todo:
                 self.signals.patient = workers > 0
-                for commit in pool.run(self._works(respected), self.signals):
+                for commit in pool.run(self._works(), self.signals):
                     self._take(commit)
                     yield self.counts
                     self._check_failures()
                 self.signals.patient = False
                 if self.signals.received:
                     raise Stop
-                if self.todo:
+                if self.todo:  # others have claimed it
+                    self.claims.wait({(n, t.generation): commit_name(n, t.generation) for n, t in self.todo.items()})
                     self._look(Ledger.read(self.store), again=True)
-                respected = False
 
     def _pool(self) -> type[Pool] | type["RayPool"]:
         if self.options.on == "here":
@@ -173,8 +174,8 @@ class LabelingRun:
             options.quarantine_text, threads, tuple(options.offsets), isinstance(self.model, Together),
         )  # fmt: skip
 
-    def _works(self, respected: bool) -> Iterator[Work]:
-        """The shards that are left, read and compared with the plan."""
+    def _works(self) -> Iterator[Work]:
+        """The shards that are left and that no other process has claimed, read and compared with the plan."""
         parts = cut(self.source.records(), 1, [shard.records for shard in self.shards])
         left = dict(self.todo)
         for shard in self.shards:
@@ -183,10 +184,8 @@ class LabelingRun:
             part = next(parts, [])
             if (todo := left.pop(shard.number, None)) is None:
                 continue
-            claimed = self.store.claim(f"{shard.number:06d}.g{todo.generation}")
-            if respected and not claimed:
-                continue
-            if self.options.join and self.store.size(commit_name(shard.number, todo.generation)) is not None:
+            free = self.claims.take(shard.number, todo.generation)
+            if self.options.join and not (free and self.store.size(commit_name(shard.number, todo.generation)) is None):
                 continue
             if not holds(part, shard.sha256):
                 raise ChangedError(
@@ -199,7 +198,7 @@ class LabelingRun:
     def _take(self, commit: Commit) -> None:
         self.counts.add(commit.counts)
         del self.todo[commit.shard]
-        self.store.release(f"{commit.shard:06d}.g{commit.generation}")
+        self.claims.release(commit.shard, commit.generation)
 
     def _check_failures(self) -> None:
         failed, limit = self.counts.quarantined, self.options.max_failures * self.counts.input
