@@ -16,12 +16,22 @@ _UNSPACED = re.compile(
 
 def unit_starts(text: str) -> npt.NDArray[np.bool_]:
     """Which characters begin a unit."""
+    return _starts(*classify(text))
+
+
+def word_starts(text: str) -> npt.NDArray[np.bool_]:
+    """Which characters begin a word: as units, but letters and digits run together."""
     classes, joined = classify(text)
+    classes[classes == DIGIT] = LETTER
+    return _starts(classes, joined)
+
+
+def _starts(classes: npt.NDArray[np.uint8], joined: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
     if joined is not None:
         follows = joined | (classes == FORMAT)  # soft hyphens and zero-width spaces do not split a word
         follows[:1] = False
         follows[1:] &= classes[:-1] != SPACE
-        bases = np.maximum.accumulate(np.where(follows, 0, np.arange(len(text))))
+        bases = np.maximum.accumulate(np.where(follows, 0, np.arange(len(classes))))
         solid = classes.copy()
         solid[classes == EXTEND] = LETTER  # a mark without a base
         classes = np.where(solid > DIGIT, OTHER, solid)[bases]

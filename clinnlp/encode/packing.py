@@ -4,46 +4,68 @@ import inspect
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clinnlp.encode.tokens import NoteTokenizer, Tokens
+from clinnlp.encode.marks import BEGUN, FRAME, WORD, MarkedText, token_marks
+from clinnlp.encode.tokens import NoteTokenizer
 
 if TYPE_CHECKING:
     import torch
 
 
+READ_AT_ONCE = 256  # notes whose offsets are in memory
+
+
 @dataclass(frozen=True, slots=True)
 class TokenStore:
-    """A corpus tokenized once: `ids (N,)` of all notes end to end, note d at `bounds[d]:bounds[d + 1]`."""
+    """A corpus tokenized once: `ids (N,)` and `marks (N,)` of all notes end to end.
+
+    Note d is at `bounds[d]:bounds[d + 1]`. The marks are those of `clinnlp.encode.marks`.
+    """
 
     ids: NDArray[np.int32]
+    marks: NDArray[np.uint8]
     bounds: NDArray[np.int64]
 
     @classmethod
-    def of(cls, notes: Iterable[Tokens]) -> "TokenStore":
-        arrays = [note.ids for note in notes]
-        ids = np.concatenate(arrays).astype(np.int32) if arrays else np.zeros(0, np.int32)
-        return cls(ids, np.cumsum([0, *map(len, arrays)], dtype=np.int64))
+    def of(cls, tokenizer: NoteTokenizer, notes: Iterable[MarkedText]) -> "TokenStore":
+        """Tokenize notes; their texts and offsets are held for a few at a time."""
+        ids, marks = [np.zeros(0, np.int32)], [np.zeros(0, np.uint8)]
+        left = iter(notes)
+        while some := list(islice(left, READ_AT_ONCE)):
+            read = tokenizer.encode_many([note.text for note in some])
+            ids += [tokens.ids for tokens in read]
+            marks += [token_marks(note, tokens) for note, tokens in zip(some, read, strict=True)]
+        bounds = np.cumsum([len(part) for part in ids], dtype=np.int64)
+        return cls(np.concatenate(ids), np.concatenate(marks), bounds)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """One row of the model: `ids`, `pieces`, `positions`, `special`, all (S,).
+class Rows:
+    """Rows of the model, filled up on the right: `ids`, `marks`, `pieces`, `positions`, all (B, S); `lengths (B,)`.
 
-    `pieces` numbers the piece a position belongs to, `positions` restart with each piece, `special` marks
-    the tokens that frame a piece.
+    `pieces` numbers the piece a position belongs to, -1 is padding; `positions` restart with each piece. Padding and
+    the tokens that frame a piece are marked FRAME.
     """
 
     ids: NDArray[np.int64]
+    marks: NDArray[np.uint8]
     pieces: NDArray[np.int64]
     positions: NDArray[np.int64]
-    special: NDArray[np.bool_]
+    lengths: NDArray[np.int64]
+
+    @property
+    def special(self) -> NDArray[np.bool_]:
+        """Which positions hold no token of a note."""
+        special: NDArray[np.bool_] = (self.marks & FRAME) != 0
+        return special
 
 
 class PackedBlocks:
@@ -54,7 +76,8 @@ class PackedBlocks:
 
     def __init__(self, store: TokenStore, tokenizer: NoteTokenizer, size: int, pack: bool = True) -> None:
         self.store, self.packed = store, pack
-        self.prefix, self.suffix = tokenizer.prefix, tokenizer.suffix
+        self.prefix, self.suffix = np.array(tokenizer.prefix, np.int64), np.array(tokenizer.suffix, np.int64)
+        self.pad_id = tokenizer.pad_id or 0
         room = size - tokenizer.specials
         pieces = [
             (first, min(first + room, end))
@@ -65,31 +88,33 @@ class PackedBlocks:
         rows = best_fit(lengths, size) if pack else [[index] for index in range(len(pieces))]
         self.rows = [[pieces[index] for index in row] for row in rows]
         self.lengths = np.array([sum(lengths[index] for index in row) for row in rows], dtype=np.int64)
+        self._places = np.arange(size)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def block(self, index: int) -> Block:
-        """Block `index`, built from the store."""
-        ids: list[NDArray[np.int64]] = []
-        pieces: list[NDArray[np.int64]] = []
-        positions: list[NDArray[np.int64]] = []
-        special: list[NDArray[np.bool_]] = []
-        for number, (first, last) in enumerate(self.rows[index]):
-            body = self.store.ids[first:last].astype(np.int64)
-            ids += [np.array(self.prefix, np.int64), body, np.array(self.suffix, np.int64)]
-            length = len(self.prefix) + len(body) + len(self.suffix)
-            pieces.append(np.full(length, number))
-            positions.append(np.arange(length))
-            framed = np.ones(length, bool)
-            framed[len(self.prefix) : length - len(self.suffix)] = False
-            special.append(framed)
-        return Block(
-            np.concatenate(ids),
-            np.concatenate(pieces),
-            np.concatenate(positions),
-            np.concatenate(special),
-        )
+    def take(self, indices: Sequence[int]) -> Rows:
+        """Some blocks side by side, built from the store."""
+        lengths = self.lengths[list(indices)]
+        shape = (len(lengths), int(lengths.max()))
+        ids, marks = np.full(shape, self.pad_id, np.int64), np.full(shape, FRAME | WORD, np.uint8)
+        pieces, positions = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+        before, after = len(self.prefix), len(self.suffix)
+        for row, index in enumerate(indices):
+            start = 0
+            for number, (first, last) in enumerate(self.rows[index]):
+                inner = start + before
+                stop = inner + last - first
+                end = stop + after
+                ids[row, start:inner] = self.prefix
+                ids[row, inner:stop] = self.store.ids[first:last]
+                ids[row, stop:end] = self.suffix
+                marks[row, inner:stop] = self.store.marks[first:last]
+                marks[row, inner] = BEGUN[marks[row, inner]]  # where a note was cut, the rest is a word of its own
+                pieces[row, start:end] = number
+                positions[row, start:end] = self._places[: end - start]
+                start = end
+        return Rows(ids, marks, pieces, positions, lengths)
 
 
 def best_fit(lengths: Sequence[int], size: int) -> list[list[int]]:

@@ -102,7 +102,7 @@ class NoteTokenizer:
         told = f"{self._rust.to_str()} {self.prefix} {self.suffix}"
         return hashlib.sha256(told.encode()).hexdigest()
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """How many ids the model must embed, added tokens included."""
         return max(self._rust.get_vocab(with_added_tokens=True).values(), default=-1) + 1

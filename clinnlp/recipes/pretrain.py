@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clinnlp.core.document import Document, Quarantined
-from clinnlp.core.run import Run, write_json
+from clinnlp.core.run import Run, sha256_files, write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
@@ -70,7 +70,7 @@ class Pretrain:
     scratch: Scratch = field(default_factory=Scratch)
     """The architecture when there is no base."""
     data: DataSettings = field(default_factory=DataSettings)
-    """The notes; only data.train is read, and its annotations are not."""
+    """The notes; only data.train is read, and its annotations by objective entity_mlm alone."""
     corpora: tuple[Corpus, ...] = ()
     """More notes, each with its own format."""
     root: Path = Path()
@@ -111,18 +111,19 @@ def run(settings: Pretrain) -> int:
     run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
     run.clear(CHECKPOINTS)
     train, held_out = _read(settings, run)
+    texts = [document.text for document in train]
 
     # 2. model and tokenizer, and the notes as packed blocks
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit, plan_steps
     from clinnlp.training.pretraining import can_pack, masked_loss, set_dropout
 
-    model, tokenizer = _model(settings, train, run)
+    model, tokenizer = _model(settings, texts, run)
     size = longest_row(model, settings.block)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
-    sources = [_source(settings, texts, tokenizer, size, packed) for texts in (train, held_out)]
+    sources = [_source(settings, part, tokenizer, size, packed) for part in (train, held_out)]
     blocks = sources[0].blocks
     fill = float(blocks.lengths.sum() / (len(blocks) * size))
     log.info("%d tokens in %d rows of %d (%.0f %% full)", len(blocks.store.ids), len(blocks), size, 100 * fill)
@@ -148,7 +149,7 @@ def run(settings: Pretrain) -> int:
         "steps": fitted.steps, "train_seconds": round(fitted.seconds, 1),
         "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
     }  # fmt: skip
-    remember_trained_on(run, train, "pretraining", settings.base)
+    remember_trained_on(run, texts, "pretraining", settings.base)
     _save(settings, run, model, tokenizer)
     _tell(settings, run, facts | {"history": fitted.history})
     run.finish(facts)
@@ -157,8 +158,8 @@ def run(settings: Pretrain) -> int:
     return QUARANTINED if run.manifest.facts["notes"]["quarantined"] else 0
 
 
-def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
-    """The distinct texts to train on and those held out."""
+def _read(settings: Pretrain, run: Run) -> tuple[list[Document], list[Document]]:
+    """The notes of distinct texts to train on and those held out."""
     from clinnlp.text.splits import split
 
     corpora = [*settings.corpora]
@@ -179,10 +180,12 @@ def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
             empty += not record.text.strip()
             if record.text.strip():
                 distinct.setdefault(record.text, record)
-    run.pin("data", hashes)
     if not distinct:
         where = ", ".join(str(settings.root / corpus.notes) for corpus in corpora)
         raise DataError("no documents with text", where=where, next="check the path and the format")
+    settings.objective.check(list(distinct.values()))
+    hashes |= {f"objective {number}": sha256_files([path]) for number, path in enumerate(settings.objective.files())}
+    run.pin("data", hashes)
     parts = split(list(distinct.values()), {"train": 1 - settings.held_out, "held_out": settings.held_out}, seed=13)
     counts = {
         "notes": notes, "empty": empty, "repeated": notes - empty - len(distinct), "quarantined": len(quarantined),
@@ -191,7 +194,7 @@ def _read(settings: Pretrain, run: Run) -> tuple[list[str], list[str]]:
     run.manifest.facts["notes"] = counts
     write_quarantine(run.folder, quarantined)
     log.info("notes: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    return [d.text for d in parts["train"]], [d.text for d in parts["held_out"]]
+    return parts["train"], parts["held_out"]
 
 
 def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTokenizer]":
@@ -226,12 +229,18 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
     return BertForMaskedLM(shape), tokenizer
 
 
-def _source(settings: Pretrain, texts: list[str], tokenizer: "NoteTokenizer", size: int, packed: bool) -> "BlockSource":
+def _source(
+    settings: Pretrain, notes: list[Document], tokenizer: "NoteTokenizer", size: int, packed: bool
+) -> "BlockSource":
+    from clinnlp.encode.marks import MarkedText
     from clinnlp.encode.packing import PackedBlocks, TokenStore
+    from clinnlp.text.identified import placeholders
     from clinnlp.training.pretraining import BlockSource
 
-    blocks = PackedBlocks(TokenStore.of(tokenizer.encode_many(texts)), tokenizer, size, packed)
-    return BlockSource(blocks, settings.objective, tokenizer, settings.seed)
+    objective = settings.objective
+    marked = (MarkedText(note.text, placeholders(note.text), objective.entities(note)) for note in notes)
+    blocks = PackedBlocks(TokenStore.of(tokenizer, marked), tokenizer, size, packed)
+    return BlockSource(blocks, objective, tokenizer, settings.seed)
 
 
 def _groups(model: Any, settings: FitSettings) -> list[dict[str, Any]]:

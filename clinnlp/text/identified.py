@@ -65,6 +65,12 @@ KINDS: dict[str, Kind] = {
 CREDENTIALED = tuple(KINDS)[:4]  # marks of collections under a data use agreement
 
 
+def placeholders(text: str) -> list[tuple[int, int]]:
+    """Where de-identification put a placeholder, `___` or `[**...**]`: half-open stretches of characters, in order."""
+    kinds = [KINDS[kind] for kind in (MIMIC_III, MIMIC_IV) if KINDS[kind].words[0] in text]
+    return sorted(found.span() for kind in kinds for found in kind.pattern.finditer(text))
+
+
 @dataclass(frozen=True, slots=True)
 class Identified:
     """How often each kind was found, `matches`, and in how many `notes`; a kind never found is not named."""

@@ -1,34 +1,36 @@
 """Packed blocks as a training source, and the perplexity of a model on held-out ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from clinnlp.encode.packing import PackedBlocks, attention, pad_rows
+from clinnlp.encode.packing import PackedBlocks, attention
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.base import Objective
-from clinnlp.training.loader import Draw, generator
+from clinnlp.training.loader import Draw
 
 FIXED_EPOCH = 2**31  # the epoch number of held-out masks: no training epoch reaches it
+KEY = 0x6D61736B  # the second half of the generator's key: masks have a sequence of their own
 
 
 class BlockSource:
-    """Blocks corrupted by an objective: which tokens are hidden depends on (seed, epoch, block) alone."""
+    """Blocks corrupted by an objective: what is hidden depends on (seed, epoch, block, progress) alone."""
 
     def __init__(self, blocks: PackedBlocks, objective: Objective, tokenizer: NoteTokenizer, seed: int) -> None:
         self.blocks, self.objective, self.tokenizer, self.seed = blocks, objective, tokenizer, seed
         self.lengths = blocks.lengths
 
-    def example(self, draw: Draw) -> dict[str, Any]:
-        """Block `draw.index` as it is seen in an epoch."""
-        random = generator(self.seed, draw.epoch, draw.index)
-        return self.objective.corrupt(self.blocks.block(draw.index), self.tokenizer, draw.progress, random)
+    def example(self, draw: Draw) -> Draw:
+        """The draw itself: blocks are built and corrupted a batch at a time."""
+        return draw
 
-    def collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Blocks as one batch, padded."""
-        return collate_blocks(examples, self.tokenizer.pad_id or 0)
+    def collate(self, examples: Sequence[Draw]) -> dict[str, torch.Tensor]:
+        """Blocks as they are seen in an epoch, side by side, padded: (B, S)."""
+        rows = self.blocks.take([draw.index for draw in examples])
+        made = self.objective.corrupt(rows, self.tokenizer, examples[0].progress, generators(self.seed, examples))
+        return {name: torch.from_numpy(array) for name, array in made.items()}
 
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
         """The objective's loss, the pieces of each row kept apart."""
@@ -36,12 +38,17 @@ class BlockSource:
         return self.objective.loss(model, {**batch, **given}, items)
 
 
-def collate_blocks(examples: Sequence[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Blocks as one batch (B, S): `input_ids`, `labels`, `pieces` (-1 is padding), `positions`."""
-    fill = {"input_ids": pad_id, "labels": -100, "pieces": -1, "positions": 0}
-    return {
-        name: torch.from_numpy(pad_rows([example[name] for example in examples], value)) for name, value in fill.items()
-    }
+def generators(seed: int, draws: Iterable[Draw]) -> Iterator[np.random.Generator]:
+    """The generator (Philox, Salmon et al. 2011) of each draw in turn, to be used before the next is taken.
+
+    It is one that is put to the place of (epoch, block) in its sequence: a new one costs more than masking a row.
+    """
+    philox = np.random.Philox(key=[seed, KEY])
+    random, state = np.random.Generator(philox), philox.state
+    for draw in draws:
+        state["state"]["counter"][2:] = draw.index, draw.epoch  # the first two count the numbers drawn
+        philox.state = state
+        yield random
 
 
 def can_pack(model: torch.nn.Module, tokenizer: NoteTokenizer, size: int) -> bool:

@@ -1,5 +1,6 @@
 """What every pretraining objective keeps to; a new file in clinnlp/objectives is tested without editing this one."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,17 @@ import torch
 import transformers
 
 from clinnlp import config, plugins
-from clinnlp.encode.packing import PackedBlocks, TokenStore, attention
+from clinnlp.core.document import Document, Span
+from clinnlp.encode.marks import CLOSED, ENTITY, FIXED, FRAME, INSIDE, WORD, MarkedText
+from clinnlp.encode.packing import PackedBlocks, Rows, TokenStore, attention
 from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.errors import ClinnlpError, ConfigError
 from clinnlp.objectives.base import Objective
+from clinnlp.objectives.span_mlm import in_spans
+from clinnlp.text.gazetteer import Gazetteer
+from clinnlp.text.identified import placeholders
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource
+from clinnlp.training.pretraining import BlockSource, generators
 from tests.tiny import TOKENIZER_OF, sentences
 
 NAMES = plugins.names("objectives")
@@ -26,8 +33,15 @@ def load(tiny: Tiny, kind: str, objective: Objective) -> tuple[Any, NoteTokenize
     return model.eval(), NoteTokenizer.load(tiny(kind))
 
 
+def store_of(objective: Objective, tokenizer: NoteTokenizer, texts: list[str]) -> TokenStore:
+    """Notes whose first words are annotated and in which placeholders are fixed."""
+    notes = [Document(str(n), text, spans=(Span(0, len(text.split()[0]), "A"),)) for n, text in enumerate(texts)]
+    marked = (MarkedText(note.text, placeholders(note.text), objective.entities(note)) for note in notes)
+    return TokenStore.of(tokenizer, marked)
+
+
 def source(objective: Objective, tokenizer: NoteTokenizer, packed: bool = True, seed: int = 3) -> BlockSource:
-    store = TokenStore.of(tokenizer.encode_many(sentences(12)))
+    store = store_of(objective, tokenizer, sentences(12))
     return BlockSource(PackedBlocks(store, tokenizer, 64, packed), objective, tokenizer, seed)
 
 
@@ -91,27 +105,46 @@ def test_randomness_depends_on_seed_epoch_and_index_alone(name: str, tiny: Tiny)
     blocks = source(objective, tokenizer)
 
     def seen(order: list[int], epoch: int = 0) -> dict[int, list[int]]:
-        return {index: blocks.example(Draw(epoch, index, 0.5))["input_ids"].tolist() for index in order}
+        made = batch(blocks, order, epoch)["input_ids"]
+        return {index: row[: blocks.lengths[index]].tolist() for index, row in zip(order, made, strict=True)}
 
     forwards, backwards = seen([0, 1, 2]), seen([2, 1, 0])
     assert forwards == backwards
     assert all(forwards[index] != seen([index], epoch=1)[index] for index in forwards)
-    other = source(objective, tokenizer, seed=4).example(Draw(0, 0, 0.5))["input_ids"].tolist()
-    assert other != forwards[0]
+    blocks = source(objective, tokenizer, seed=4)
+    assert seen([0])[0] != forwards[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_frame_tokens_are_never_targets_and_every_block_has_one(name: str, tiny: Tiny) -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_frames_and_placeholders_are_never_targets_and_every_row_has_one(name: str, packed: bool, tiny: Tiny) -> None:
     objective = plugins.find("objectives", name)()
     tokenizer = NoteTokenizer.load(tiny("wordpiece"))
-    store = TokenStore.of(tokenizer.encode_many(["fever", *sentences(6)]))
-    blocks = PackedBlocks(store, tokenizer, 64, pack=False)
-    for index in range(len(blocks)):
-        block = blocks.block(index)
-        made = objective.corrupt(block, tokenizer, 1.0, np.random.default_rng(index))
-        assert (made["labels"] != -100).any()
-        assert (made["labels"][block.special] == -100).all()
-        assert (made["input_ids"][block.special] == block.ids[block.special]).all()
+    texts = ["fever", "___ fever [**Hospital 3**]", *sentences(6)]
+    rows = PackedBlocks(store_of(objective, tokenizer, texts), tokenizer, 64, packed)
+    every = rows.take(range(len(rows)))
+    fixed = (every.marks & (FRAME | FIXED)) != 0
+    assert (every.marks & FIXED).any()
+    for seed in range(20):
+        made = objective.corrupt(every, tokenizer, 1.0, generators(seed, [Draw(0, n, 1.0) for n in range(len(rows))]))
+        assert (made["labels"] != -100).any(axis=1).all()
+        assert (made["labels"][fixed] == -100).all()
+        assert (made["input_ids"][fixed] == every.ids[fixed]).all()
+        hidden = made["labels"] != -100
+        assert (made["labels"][hidden] == every.ids[hidden]).all()
+        assert (made["input_ids"][~hidden] == every.ids[~hidden]).all()
+
+
+def test_a_note_of_placeholders_alone_has_no_target_and_no_loss(tiny: Tiny) -> None:
+    objective = plugins.find("objectives", "mlm")()
+    model, tokenizer = load(tiny, "bert", objective)
+    objective.prepare(model)
+    blocks = BlockSource(
+        PackedBlocks(store_of(objective, tokenizer, ["___ ___"]), tokenizer, 64), objective, tokenizer, 1
+    )
+    given = batch(blocks, [0])
+    assert (given["labels"] == -100).all()
+    assert blocks.loss(model, given, 0).item() == 0.0
 
 
 # --- masked language modelling alone
@@ -143,32 +176,144 @@ def test_mlm_head_on_masked_positions_equals_the_full_head(kind: str, tiny: Tiny
     assert max(float((found[name] - wanted[name]).abs().max()) for name in wanted) < 1e-5
 
 
-def test_mlm_rate_falls_from_30_to_15_percent(tiny: Tiny) -> None:
-    objective = plugins.find("objectives", "mlm")()
-    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
-    store = TokenStore.of(tokenizer.encode_many([" ".join(sentences(400))]))
-    block = PackedBlocks(store, tokenizer, 100_000).block(0)
-    inner = int((~block.special).sum())
-
-    def share(progress: float) -> float:
-        made = objective.corrupt(block, tokenizer, progress, np.random.default_rng(0))
-        return int((made["labels"] != -100).sum()) / inner
-
-    assert inner > 4000
-    assert share(0.0) == pytest.approx(0.30, abs=0.02)
-    assert share(0.5) == pytest.approx(0.225, abs=0.02)
-    assert share(1.0) == pytest.approx(0.15, abs=0.02)
+def long_row(tiny: Tiny, name: str, kind: str = "wordpiece", **options: Any) -> tuple[Objective, NoteTokenizer, Rows]:
+    """A row of thousands of tokens, of which some are an entity's."""
+    objective = plugins.find("objectives", name)(**options)
+    tokenizer = NoteTokenizer.load(tiny(kind))
+    text = " lisinopril40 ".join(sentences(600))
+    spans = tuple(Span(*word.span(), "A") for word in re.finditer(r"\b[a-c]\w+( [a-z]\w+)?", text))
+    note = Document("1", text, spans=spans)
+    store = TokenStore.of(tokenizer, [MarkedText(text, placeholders(text), objective.entities(note))])
+    return objective, tokenizer, PackedBlocks(store, tokenizer, 100_000).take([0])
 
 
-def test_mlm_masks_80_swaps_10_keeps_10(tiny: Tiny) -> None:
-    objective = plugins.find("objectives", "mlm")(rate=0.9, final_rate=0.9)
-    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
-    store = TokenStore.of(tokenizer.encode_many([" ".join(sentences(400))]))
-    block = PackedBlocks(store, tokenizer, 100_000).block(0)
-    made = objective.corrupt(block, tokenizer, 0.0, np.random.default_rng(0))
-    chosen = made["labels"] != -100
-    masked = (made["input_ids"] == tokenizer.mask_id)[chosen].mean()
-    kept = (made["input_ids"] == block.ids)[chosen].mean()
-    assert masked == pytest.approx(0.8, abs=0.02)
-    assert kept == pytest.approx(0.1, abs=0.02)
-    assert (made["input_ids"] == block.ids)[~chosen].all()
+def corrupted(objective: Objective, tokenizer: NoteTokenizer, rows: Rows, progress: float, seed: int = 0) -> Any:
+    return objective.corrupt(rows, tokenizer, progress, [np.random.Generator(np.random.Philox(seed))])
+
+
+MASKING = [name for name in NAMES if name.endswith("mlm")]
+
+
+@pytest.mark.parametrize("name", MASKING)
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.30), (0.5, 0.225), (1.0, 0.15)])
+def test_the_rate_falls_from_30_to_15_percent(name: str, progress: float, share: float, tiny: Tiny) -> None:
+    objective, tokenizer, rows = long_row(tiny, name)
+    able = rows.marks < CLOSED
+    assert able.sum() > 4000
+    found = [(corrupted(objective, tokenizer, rows, progress, seed)["labels"] != -100).sum() for seed in range(8)]
+    assert np.mean(found) / able.sum() == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize("name", MASKING)
+def test_80_percent_are_masked_10_swapped_10_kept(name: str, tiny: Tiny) -> None:
+    rate = 0.7 if name == "span_mlm" else 0.9
+    objective, tokenizer, rows = long_row(tiny, name, rate=rate, final_rate=rate)
+    masked, kept = [], []
+    for seed in range(8):
+        made = corrupted(objective, tokenizer, rows, 0.0, seed)
+        hidden = made["labels"] != -100
+        masked.append((made["input_ids"] == tokenizer.mask_id)[hidden].mean())
+        kept.append((made["input_ids"] == rows.ids)[hidden].mean())
+    assert np.mean(masked) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(kept) == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("name", MASKING)
+@pytest.mark.parametrize("option", ["rate", "final_rate"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1])
+def test_rates_that_are_no_shares_are_refused(name: str, option: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"objective.{option}"):
+        plugins.find("objectives", name)(**{option: value})
+
+
+# --- whole words, spans and entities alone
+
+
+def groups(flags: Any, begins: Any) -> list[set[bool]]:
+    """What the positions of each group say; groups begin where `begins`."""
+    number = np.cumsum(begins)
+    return [set(flags[number == n].tolist()) for n in np.unique(number)]
+
+
+@pytest.mark.parametrize("name", ["whole_word_mlm", "span_mlm"])
+def test_all_tokens_of_a_word_are_hidden_or_none(name: str, tiny: Tiny) -> None:
+    objective, tokenizer, rows = long_row(tiny, name, "bytebpe")
+    begins = (rows.marks[0] & WORD) != 0
+    assert not begins.all(), "some words are of several tokens"
+    made = corrupted(objective, tokenizer, rows, 0.0)
+    assert all(len(said) == 1 for said in groups(made["labels"][0] != -100, begins))
+    token = plugins.find("objectives", "mlm")()
+    made = corrupted(token, tokenizer, rows, 0.0)
+    assert not all(len(said) == 1 for said in groups(made["labels"][0] != -100, begins))
+
+
+def test_spans_are_of_one_to_ten_words_and_share_a_fate(tiny: Tiny) -> None:
+    objective, tokenizer, rows = long_row(tiny, "span_mlm")
+    begins = (rows.marks[0] & WORD) != 0
+    sizes: list[int] = []
+    for seed in range(10):
+        made = corrupted(objective, tokenizer, rows, 0.0, seed)
+        hidden = made["labels"][0] != -100
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], hidden, [False]]).astype(int)))
+        for start, end in edges.reshape(-1, 2):
+            closed = rows.marks[0, [start - 1, end]] >= CLOSED  # at a placeholder or the frame a span is cut short
+            masked = made["input_ids"][0, start:end] == tokenizer.mask_id
+            assert masked.all() or masked.mean() <= 0.5, "a random token may be the mask"
+            if not closed.any():
+                sizes.append(int(begins[start:end].sum()))
+    assert min(sizes) == 1 and max(sizes) == 10
+    assert np.mean(sizes) == pytest.approx(3.8, abs=0.2)
+    counts = np.bincount(sizes)[1:]
+    assert counts[0] / counts.sum() == pytest.approx(0.2 / (1 - 0.8**10), abs=0.03)
+
+
+def test_the_first_words_of_a_row_are_hidden_as_often_as_others() -> None:
+    chances = np.random.default_rng(0).integers(0, 2**16, (4000, 40)).astype(np.uint16)
+    hidden = in_spans(chances, np.full(4000, 40), 0.15)
+    assert hidden.mean(axis=0) == pytest.approx(np.full(40, 0.15), abs=0.03)
+
+
+def test_half_of_what_is_hidden_is_of_entities_and_they_are_hidden_whole(tiny: Tiny) -> None:
+    objective, tokenizer, rows = long_row(tiny, "entity_mlm", share=0.4)
+    entity = (rows.marks[0] & (ENTITY | INSIDE)) != 0
+    able = rows.marks[0] < CLOSED
+    assert 0.05 < entity[able].mean() < 0.4
+    inside = []
+    for seed in range(8):
+        hidden = corrupted(objective, tokenizer, rows, 1.0, seed)["labels"][0] != -100
+        inside.append((hidden & entity).sum() / hidden.sum())
+        for said in groups(hidden[entity], (rows.marks[0, entity] & ENTITY) != 0):
+            assert len(said) == 1
+    assert np.mean(inside) == pytest.approx(0.4, abs=0.03)
+
+
+def test_entities_are_found_by_a_gazetteer(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("Chest pain\npain\n\nDiabetes-mellitus\n", encoding="utf-8")
+    objective = plugins.find("objectives", "entity_mlm")(gazetteer=path)
+    text = "CHEST  pain, pains; diabetes mellitus and Diabetes-\nmellitus pain"
+    found = [text[a:b] for a, b in objective.entities(Document("1", text))]
+    assert found == ["CHEST  pain", "Diabetes-\nmellitus", "pain"]
+    assert objective.files() == (path,)
+    objective.check([Document("1", text)])
+    with pytest.raises(ConfigError, match="the gazetteer finds none"):
+        objective.check([Document("1", "fever")])
+
+
+def test_entities_must_come_from_somewhere(tiny: Tiny) -> None:
+    objective = plugins.find("objectives", "entity_mlm")()
+    with pytest.raises(ConfigError, match="no gazetteer is given"):
+        objective.check([Document("1", "fever")])
+    objective.check([Document("1", "fever", spans=(Span(0, 5, "A"),))])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"\n \n", "holds no surface"), (b"fever\n\xff\n", "line 2 is not UTF-8")]
+)
+def test_a_gazetteer_that_cannot_be_used(content: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    with pytest.raises(ClinnlpError, match=told):
+        Gazetteer.read(path)
+    with pytest.raises(ClinnlpError, match="cannot read"):
+        Gazetteer.read(tmp_path / "absent.txt")

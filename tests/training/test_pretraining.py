@@ -10,12 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
+from clinnlp.encode.marks import MarkedText
 from clinnlp.encode.packing import PackedBlocks, TokenStore, attention, best_fit
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource, can_pack, collate_blocks, masked_loss, set_dropout
+from clinnlp.training.pretraining import BlockSource, can_pack, generators, masked_loss, set_dropout
 from clinnlp.training.settings import FitSettings
 from tests.tiny import TOKENIZER_OF, sentences
 
@@ -28,8 +29,11 @@ def load(tiny: Tiny, kind: str) -> tuple[Any, NoteTokenizer]:
 
 
 def source(tokenizer: NoteTokenizer, texts: list[str], packed: bool, size: int = 64) -> BlockSource:
-    store = TokenStore.of(tokenizer.encode_many(texts))
-    return BlockSource(PackedBlocks(store, tokenizer, size, packed), Mlm(), tokenizer, 1)
+    return BlockSource(PackedBlocks(store_of(tokenizer, texts), tokenizer, size, packed), Mlm(), tokenizer, 1)
+
+
+def store_of(tokenizer: NoteTokenizer, texts: list[str]) -> TokenStore:
+    return TokenStore.of(tokenizer, map(MarkedText, texts))
 
 
 def test_every_architecture_is_judged() -> None:
@@ -45,29 +49,29 @@ def test_can_pack_tells_the_architectures_apart(kind: str, tiny: Tiny) -> None:
 @pytest.mark.parametrize("kind", [kind for kind, able in PACKING.items() if able])
 def test_packed_logits_equal_those_of_the_pieces_alone(kind: str, tiny: Tiny) -> None:
     model, tokenizer = load(tiny, kind)
-    store = TokenStore.of(tokenizer.encode_many([*sentences(4), "fever"]))
+    store = store_of(tokenizer, [*sentences(4), "fever"])
     packed, alone = PackedBlocks(store, tokenizer, 100), PackedBlocks(store, tokenizer, 100, pack=False)
     assert len(packed) < len(alone) == 5
     wanted = {}
     with torch.inference_mode():
         for index in range(len(alone)):
-            block = alone.block(index)
-            wanted[tuple(block.ids.tolist())] = model(input_ids=torch.from_numpy(block.ids)[None]).logits[0]
+            ids = alone.take([index]).ids
+            wanted[tuple(ids[0].tolist())] = model(input_ids=torch.from_numpy(ids)).logits[0]
         for index in range(len(packed)):
-            block = packed.block(index)
-            ids, pieces, positions = (torch.from_numpy(a)[None] for a in (block.ids, block.pieces, block.positions))
+            row = packed.take([index])
+            ids, pieces, positions = map(torch.from_numpy, (row.ids, row.pieces, row.positions))
             logits = model(input_ids=ids, **attention(model, pieces, positions, packed=True)).logits[0]
-            for number in range(int(block.pieces.max()) + 1):
-                mine = block.pieces == number
-                expected = wanted.pop(tuple(block.ids[mine].tolist()))
+            for number in range(int(row.pieces.max()) + 1):
+                mine = row.pieces[0] == number
+                expected = wanted.pop(tuple(row.ids[0, mine].tolist()))
                 assert torch.allclose(logits[torch.from_numpy(mine)], expected, atol=1e-5)
     assert not wanted
 
 
 def test_a_piece_changes_nothing_in_its_neighbours(tiny: Tiny) -> None:
     model, tokenizer = load(tiny, "bert")
-    block = PackedBlocks(TokenStore.of(tokenizer.encode_many(["fever and cough", "pain"])), tokenizer, 64).block(0)
-    ids, pieces, positions = (torch.from_numpy(a)[None] for a in (block.ids, block.pieces, block.positions))
+    row = PackedBlocks(store_of(tokenizer, ["fever and cough", "pain"]), tokenizer, 64).take([0])
+    ids, pieces, positions = map(torch.from_numpy, (row.ids, row.pieces, row.positions))
     given = attention(model, pieces, positions, packed=True)
     other = ids.clone()
     other[pieces == 1] = tokenizer.mask_id
@@ -81,11 +85,13 @@ def test_every_token_of_the_corpus_is_in_the_blocks_once(tiny: Tiny) -> None:
     tokenizer = NoteTokenizer.load(tiny("wordpiece"))
     texts = [*sentences(7), " ".join(sentences(30)), "", "fever"]
     notes = tokenizer.encode_many(texts)
-    blocks = PackedBlocks(TokenStore.of(notes), tokenizer, 40)
-    inner = [blocks.block(i).ids[~blocks.block(i).special] for i in range(len(blocks))]
-    assert sorted(np.concatenate(inner)) == sorted(np.concatenate([note.ids for note in notes]))
+    blocks = PackedBlocks(store_of(tokenizer, texts), tokenizer, 40)
+    rows = blocks.take(range(len(blocks)))
+    assert sorted(rows.ids[~rows.special]) == sorted(np.concatenate([note.ids for note in notes]))
     assert blocks.lengths.max() <= 40
-    assert [len(blocks.block(i).ids) for i in range(len(blocks))] == blocks.lengths.tolist()
+    assert (rows.pieces >= 0).sum(axis=1).tolist() == rows.lengths.tolist() == blocks.lengths.tolist()
+    assert (rows.ids[rows.pieces < 0] == tokenizer.pad_id).all()
+    assert (rows.positions[:, 0] == 0).all() and (rows.positions[rows.special & (rows.positions > 0)] > 0).all()
 
 
 def test_best_fit_by_hand() -> None:
@@ -122,11 +128,36 @@ def test_training_lowers_the_held_out_loss_packed_or_not(kind: str, tiny: Tiny) 
     assert after < before - 0.3
 
 
+def test_a_row_is_the_same_in_any_batch(tiny: Tiny) -> None:
+    blocks = PackedBlocks(
+        store_of(NoteTokenizer.load(tiny("bytebpe")), [" ".join(sentences(9)), "fever", *sentences(5)]),
+        NoteTokenizer.load(tiny("bytebpe")),
+        50,
+    )
+    every = blocks.take(range(len(blocks)))
+    for index in range(len(blocks)):
+        alone, size = blocks.take([index]), int(blocks.lengths[index])
+        for name in ("ids", "marks", "pieces", "positions"):
+            assert (getattr(alone, name)[0] == getattr(every, name)[index, :size]).all()
+
+
 def test_collate_pads_with_what_no_loss_reads(tiny: Tiny) -> None:
     tokenizer = NoteTokenizer.load(tiny("wordpiece"))
     blocks = source(tokenizer, ["fever", "chest pain and fever"], packed=False)
-    batch = collate_blocks([blocks.example(Draw(0, index, 0.0)) for index in (0, 1)], 0)
-    short = len(blocks.blocks.block(0).ids)
+    batch = blocks.collate([blocks.example(Draw(0, index, 0.0)) for index in (0, 1)])
+    short = int(blocks.lengths[0])
     assert batch["input_ids"].shape == batch["labels"].shape
     assert (batch["labels"][0, short:] == -100).all()
     assert (batch["pieces"][0, short:] == -1).all()
+    assert (batch["input_ids"][0, short:] == tokenizer.pad_id).all()
+
+
+def test_generators_depend_on_seed_epoch_and_block_alone() -> None:
+    def numbers(seed: int, draws: list[Draw]) -> list[list[int]]:
+        return [random.integers(0, 2**63, 40).tolist() for random in generators(seed, draws)]
+
+    draws = [Draw(epoch, index, 0.0) for epoch in range(3) for index in range(3)]
+    forwards = numbers(1, draws)
+    assert forwards == numbers(1, draws[::-1])[::-1]
+    drawn = [number for row in [*forwards, *numbers(2, draws)] for number in row]
+    assert len(set(drawn)) == len(drawn), "no two share a stretch of the sequence"
