@@ -52,8 +52,11 @@ class Lora(Strategy):
             exclude_modules=rf"^(.*\.)?({'|'.join(heads)})(\..*)?$" if heads else None,
             modules_to_save=heads,
         )
-        wrapped: torch.nn.Module = get_peft_model(inner, config)
-        return wrapped
+        wrapped: Any = get_peft_model(inner, config)
+        found = wrapped.peft_config["default"]
+        found.target_modules = sorted(found.target_modules)  # a set is written in another order by every process
+        adapted: torch.nn.Module = wrapped
+        return adapted
 
     def finish(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """The adapter, or with `merge` the full model."""
