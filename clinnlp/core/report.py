@@ -117,6 +117,11 @@ class LabelScores:
         return self._average([1] * len(self.present))
 
     @property
+    def macro_in_gold(self) -> Ratios:
+        """The averages over the labels that gold holds: a set that no prediction can change."""
+        return self._average([int(self.per_label[label].support > 0) for label in self.present])
+
+    @property
     def weighted(self) -> Ratios:
         """The averages over labels weighted by support."""
         return self._average([self.per_label[label].support for label in self.present])
@@ -138,6 +143,7 @@ class LabelScores:
         return {
             "micro": {**self.micro.as_dict(), "f1_interval": interval},
             "macro": asdict(self.macro),
+            "macro_in_gold": asdict(self.macro_in_gold),
             "weighted": asdict(self.weighted),
             "per_label": per_label,
             "absent_from_gold": list(self.absent),

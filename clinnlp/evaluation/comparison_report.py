@@ -7,13 +7,11 @@ from typing import Any
 
 from clinnlp.core.report import Interval
 from clinnlp.evaluation.comparison import Arm, Comparison, Contrast
-from clinnlp.evaluation.rendering import DIGITS, printable
+from clinnlp.evaluation.rendering import DIGITS, FEW_UNITS, printable
 from clinnlp.evaluation.significance import Outcome
 
 COSTS = {"train seconds": ",.1f", "trained weights": ",.0f", "model MB": ",.1f"}
 """What a run may have cost, and how it is printed; a mean over runs for an arm."""
-
-FEW_UNITS = 50  # intervals of fewer groups hold in less than 93.5 % of cases: docs/statistics.md
 
 Costs = Mapping[str, Mapping[str, float | None]]
 """By run: what each of COSTS was, None where it is not known."""

@@ -101,6 +101,8 @@ def _slice_table(slices: Slices) -> str:
     name = "F1" if isinstance(slices.total, Score) else "accuracy"
     rows: list[tuple[str, ...]] = [("slice", "n", "errors above", name, "difference", f"{LEVEL:.0%} interval")]
     rows += [_slice_row(cell) for cell in worst(slices)]
+    if len(rows) == 1:
+        return f"{no_slice(slices)}.\n"
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
@@ -113,6 +115,13 @@ def _slice_table(slices: Slices) -> str:
         f"chance alone. Slices under {SMALL} are not shown, under {RANKED} not ranked",
     ]
     return "\n".join([*lines, *(f"{fact}." for fact in facts)]) + "\n"
+
+
+def no_slice(slices: Slices) -> str:
+    """What is said where no slice is ranked."""
+    name = "F1" if isinstance(slices.total, Score) else "accuracy"
+    what = "spans" if isinstance(slices.total, Score) else "notes"
+    return f"No slice of {RANKED} {what} or more has more errors than the overall {name} would give"
 
 
 def _slice_row(cell: Cell) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from clinnlp.core.report import DataCounts, Interval, LabelScores, Ratios, Report, Score
 from clinnlp.evaluation.panels import Bar, Cell, Panel, Table, confusion
 from clinnlp.evaluation.rendering import (
+    COUNTED,
     MEANINGS,
     METHODS,
     data_facts,
@@ -16,9 +17,14 @@ from clinnlp.evaluation.rendering import (
     entity_facts,
     notes_facts,
     printable,
+    scorer_counts,
+    scorer_iou,
     shown,
     why_no_interval,
 )
+
+MOST_ROWS = 300
+"""Labels that the page has a row for, the most frequent in gold; a page of all codes of ICD would take megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,14 @@ def _score_panels(report: Report) -> Iterator[Panel]:
         return
     rows: list[tuple[Cell, ...]] = []
     for name, scorer in report.entity.scorers.items():
-        precision, recall = Bar(scorer.micro.precision).text, Bar(scorer.micro.recall).text
-        rows.append((name, Bar(scorer.micro.f1), precision, recall, MEANINGS[name]))
-    table = Table(("scorer", "F1", "Precision", "Recall", "meaning"), tuple(rows), frozenset({2, 3}))
-    yield Panel("Scorers side by side", tuple(detection_facts(report.entity)), (table,))
+        ratios = map(_percent, (scorer.micro.precision, scorer.micro.recall))
+        overlap = scorer_iou(scorer)
+        covered = "-" if overlap is None else _percent(overlap)
+        rows.append((name, Bar(scorer.micro.f1), *ratios, covered, *scorer_counts(scorer)))
+    columns = ("scorer", "F1", "Precision", "Recall", "IoU", *COUNTED)
+    facts = [f"{name}: {MEANINGS[name]}" for name in report.entity.scorers]
+    table = Table(columns, tuple(rows), frozenset(range(2, len(columns))))
+    yield Panel("Scorers side by side", (*facts, *detection_facts(report.entity)), (table,))
 
 
 def _sections(report: Report) -> Iterator[dict[str, Any]]:
@@ -82,7 +92,7 @@ def _sections(report: Report) -> Iterator[dict[str, Any]]:
             "name": "Entities, strict",
             **_headline("Micro F1", strict.micro.f1, strict.f1_interval),
             **_figures(strict, tiles | {"Macro F1": strict.macro.f1, "Weighted F1": strict.weighted.f1}),
-            "facts": list(entity_facts(report.entity)),
+            "facts": [*_rows_left_out(strict), *entity_facts(report.entity)],
             "extra": None,
         }
     if report.notes is not None:
@@ -99,8 +109,11 @@ def _sections(report: Report) -> Iterator[dict[str, Any]]:
             "name": "Notes, several labels each" if notes.multi_label else "Notes, one label each",
             **head,
             **_figures(scores, tiles | {"Average precision (macro)": notes.macro_average_precision}),
-            "facts": list(notes_facts(notes)),
-            "extra": {shown(label): _percent(precisions.get(label, math.nan)) for label in scores.present},
+            "facts": [*_rows_left_out(scores), *notes_facts(notes)],
+            "extra": {
+                shown(label): f"{_percent(precisions.get(label, math.nan))} ({_percent(notes.prevalence(label))})"
+                for label in scores.present
+            },
         }
 
 
@@ -120,6 +133,11 @@ def _headline(metric: str, value: float, interval: Interval | None) -> dict[str,
     return {"metric": metric, "value": _percent(value), "interval": drawn, "why": why_no_interval(value)}
 
 
+def _rows_left_out(scores: LabelScores) -> Iterator[str]:
+    if len(scores.present) > MOST_ROWS:
+        yield f"The other {len(scores.present) - MOST_ROWS:,} labels, the least frequent, stand in metrics.json"
+
+
 def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
     """Rows by falling support, averages and counts."""
     ordered = sorted(scores.present, key=lambda label: (-scores.per_label[label].support, label))
@@ -131,7 +149,7 @@ def _figures(scores: LabelScores, tiles: Mapping[str, float]) -> dict[str, Any]:
         "counts": [("found", f"{micro.tp:,}"), ("missed", f"{micro.fn:,}"), ("spurious", f"{micro.fp:,}")],
         "rows": [
             _page_row(shown(label), scores.per_label[label], largest, (scores.label_intervals or {}).get(label))
-            for label in ordered
+            for label in ordered[:MOST_ROWS]
         ],
         "averages": [(name, *_cells(ratios), f"{micro.support:,}") for name, ratios in averages.items()],
     }

@@ -6,8 +6,10 @@ import unicodedata
 from collections.abc import Iterator
 
 from clinnlp.core.report import DataCounts, EntityReport, Interval, LabelScores, NotesReport, Ratios, Report, Score
+from clinnlp.core.scorers import CountScores, Scorer, iou
 
 DIGITS = 4
+FEW_UNITS = 50  # intervals of fewer groups hold in less than 93.5 % of cases: docs/statistics.md
 LONGEST_NAME = 80
 
 METHODS = {"percentile": "percentile bootstrap", "bca": "BCa bootstrap"}
@@ -60,8 +62,8 @@ MEANINGS = {
     "partial": "bounds overlap, any label; counts half unless they agree",
     "type": "bounds overlap and the label agrees",
     "overlap": "a shared character and the label; pairs of spans",
-    "token": "words and signs under each label",
-    "character": "characters under each label",
+    "token": "words and signs under each label; F1 is Dice",
+    "character": "characters under each label; F1 is Dice",
     "lenient": "seqeval's default and conlleval: neighbours of one label merge",
 }
 
@@ -70,12 +72,32 @@ def scorer_table(report: EntityReport) -> str:
     """Every way of counting, one row each (micro), and what the scores of spans are worth; empty without scorers."""
     if not report.scorers:
         return ""
-    heads = ("precision", "recall", "f1-score")
+    heads = ("precision", "recall", "f1-score", "iou", *COUNTED)
     lines = [f"{'scorer':>12s} " + "".join(f" {head:>9}" for head in heads) + "  meaning", ""]
     for name, scorer in report.scorers.items():
-        cells = (scorer.micro.precision, scorer.micro.recall, scorer.micro.f1)
-        lines.append(f"{name:>12s} " + "".join(f" {_number(c):>9}" for c in cells) + f"  {MEANINGS[name]}")
+        ratios = (scorer.micro.precision, scorer.micro.recall, scorer.micro.f1)
+        overlap = scorer_iou(scorer)
+        cells = (*map(_number, ratios), "-" if overlap is None else _number(overlap), *scorer_counts(scorer))
+        lines.append(f"{name:>12s} " + "".join(f" {cell:>9}" for cell in cells) + f"  {MEANINGS[name]}")
     return "\n".join([*lines, "", _lines(detection_facts(report))])
+
+
+COUNTED = ("correct", "incorrect", "partial", "missed", "spurious")
+"""What `scorer_counts` counts, in the words of SemEval-2013."""
+
+
+def scorer_counts(scorer: Scorer) -> tuple[str, ...]:
+    """The counts of a scorer under COUNTED; - for what it does not know."""
+    micro = scorer.micro
+    if isinstance(micro, Score):
+        return f"{micro.tp:,}", "-", "-", f"{micro.fn:,}", f"{micro.fp:,}"
+    return tuple(f"{getattr(micro, name):,}" for name in COUNTED)
+
+
+def scorer_iou(scorer: Scorer) -> float | None:
+    """Intersection over union of what both sides cover; None of a scorer that pairs spans or chunks."""
+    covers = isinstance(scorer, CountScores) and scorer.unit in ("character", "token")
+    return iou(scorer.micro) if covers and isinstance(scorer.micro, Score) else None
 
 
 def detection_facts(report: EntityReport) -> Iterator[str]:
@@ -102,7 +124,10 @@ def entity_facts(report: EntityReport) -> Iterator[str]:
         f"Gold entities in the data = scored = {report.gold.total:,}; predicted {report.predicted.total:,}; "
         f"documents {report.documents:,}, {report.documents_without_gold:,} of them without gold entities"
     )
+    if report.documents_without_gold:
+        yield "A document without gold entities counts by its spurious ones alone"
     yield _interval_fact("Micro F1", report.strict.micro.f1, report.strict.f1_interval)
+    yield from few_units_fact(report.strict.f1_interval)
     yield from _label_facts(report.strict)
     held = {"discontinuous": report.gold.discontinuous, "overlapping": report.gold.overlapping}
     held["duplicate"] = report.gold.duplicates
@@ -118,6 +143,9 @@ def notes_facts(report: NotesReport) -> Iterator[str]:
     else:
         name = "Accuracy"
     yield _interval_fact(name, report.accuracy, report.accuracy_interval)
+    yield from few_units_fact(report.accuracy_interval)
+    if report.multi_label:
+        yield "A note without labels is right where none was predicted; it has no part in precision, recall and F1"
     yield f"Documents {report.documents:,}, {report.unpredicted:,} of them without a predicted label"
     yield from _label_facts(report.scores)
     yield (
@@ -153,6 +181,12 @@ def _interval_fact(name: str, value: float, interval: Interval | None) -> str:
     )
 
 
+def few_units_fact(interval: Interval | None) -> Iterator[str]:
+    """A warning where an interval comes from so few groups that it is too narrow."""
+    if interval is not None and interval.units < FEW_UNITS:
+        yield f"With fewer than {FEW_UNITS} {interval.unit}s intervals are too narrow: see docs/statistics.md"
+
+
 def why_no_interval(value: float) -> str:
     """Why a score has no interval."""
     return "there is nothing to score" if math.isnan(value) else "all is of one document or group, and it takes two"
@@ -181,6 +215,9 @@ def _label_facts(scores: LabelScores) -> Iterator[str]:
     no_gold = [label for label, score in rows.items() if not score.support]
     if no_gold:
         yield f"Labels absent from gold, recall undefined: {_names(no_gold)}"
+        held = len(rows) - len(no_gold)
+        if held:
+            yield f"Macro F1 over the labels in gold alone ({held:,}): {scores.macro_in_gold.f1:.4f}"
     no_predictions = [label for label, score in rows.items() if not score.predicted]
     if no_predictions:
         yield f"Labels never predicted, precision undefined: {_names(no_predictions)}"

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 from clinnlp.core.report import Score
 from clinnlp.evaluation.calibration_report import BeforeAndAfter, CalibrationReport
-from clinnlp.evaluation.error_report import ErrorReport
+from clinnlp.evaluation.error_report import ErrorReport, no_slice
 from clinnlp.evaluation.panels import Bar, Cell, Chart, Line, Panel, Point, Table, percent_axis
 from clinnlp.evaluation.reliability import Reliability, RiskCoverage, wilson
 from clinnlp.evaluation.slices import RANKED, Slices, worst
 from clinnlp.evaluation.thresholds import Threshold
+
+RISKS = (0.04, 0.08, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""Where an axis of risks may end: a quarter of each is a whole number of percents."""
 
 
 def calibration_facts(found: BeforeAndAfter) -> Iterator[str]:
@@ -81,7 +84,7 @@ def _reliability(found: Reliability) -> tuple[Point, ...]:
 def _risk(curve: RiskCoverage) -> Chart:
     points = tuple(Point(kept / curve.items, wrong / kept) for _, kept, wrong in curve.points if kept)
     highest = max(point.y for point in points) if points else 1.0
-    top = max(math.ceil(highest * 20) / 20, 0.05)
+    top = next(end for end in RISKS if end >= highest)
     return Chart(percent_axis("kept, most confident first, %"), percent_axis("wrong, %", 0.0, top),
                  (Line("risk", points, marks=False),))  # fmt: skip
 
@@ -112,6 +115,8 @@ def _slice_panel(what: str, slices: Slices) -> Panel:
         )
         for cell in worst(slices)
     )
+    if not rows:
+        return Panel(f"Where the errors are: {what}", (no_slice(slices),))
     return Panel(
         f"Where the errors are: {what}",
         (

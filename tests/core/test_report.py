@@ -89,6 +89,7 @@ def test_metrics_json_of_entities_is_stable() -> None:
                     },
                 },
                 "macro": {"precision": 0.25, "recall": 0.5, "f1": 1 / 3},
+                "macro_in_gold": {"precision": 0.25, "recall": 0.5, "f1": 1 / 3},
                 "weighted": {"precision": 0.25, "recall": 0.5, "f1": 1 / 3},
                 "per_label": {
                     "A": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "tp": 1, "fp": 1, "fn": 0, "support": 1},

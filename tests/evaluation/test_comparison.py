@@ -179,6 +179,21 @@ def test_scores_are_those_of_the_report() -> None:
         assert made.runs[0].mean == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_stray_label_of_one_run_does_not_change_its_macro_f1() -> None:
+    """Gold has X in two notes, both runs find one; the other one predicts Y too, which gold never has.
+
+    Macro F1 is over X alone, 2/3, for both. Over the labels that occur it would be 2/3 against 1/3.
+    """
+    plain = np.array([[[1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 0]]])
+    stray = plain + np.array([[[0, 0, 0], [0, 1, 0]], [[0, 0, 0], [0, 0, 0]]])
+    runs = [RunCounts(name, name, None, name, counts, np.zeros(2, bool)) for name, counts in
+            (("a", plain), ("b", stray))]  # fmt: skip
+    made = compare_runs(runs, units(2), MACRO_F1, QUICK)
+    assert [run.mean for run in made.runs] == pytest.approx([2 / 3, 2 / 3])
+    assert made.contrasts[0].difference == 0
+    assert compare_runs(runs, units(2), MICRO_F1, QUICK).contrasts[0].difference > 0, "micro F1 counts it"
+
+
 def test_note_labels_counted_by_hand() -> None:
     gold = [Document("1", "", labels=("A", "B")), Document("2", ""), Document("3", "", labels=("A",))]
     said = [

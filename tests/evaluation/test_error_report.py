@@ -7,6 +7,7 @@ from clinnlp.core.document import Document, Span
 from clinnlp.errors import DataError
 from clinnlp.evaluation.error_report import ErrorReport, analyse_notes, analyse_spans, error_tables
 from clinnlp.evaluation.properties import Slicing
+from clinnlp.evaluation.report_panels import error_panels
 from tests.evaluation import planted
 
 QUICK = Slicing(resamples=50)
@@ -94,12 +95,16 @@ def test_nothing_to_explain() -> None:
     empty = [Document("1", "")]
     for report in (analyse_spans([], []), analyse_spans(empty, empty, perfect=empty), analyse_notes([], [])):
         assert json.dumps(report.as_dict(), allow_nan=False)
-        assert "slice" in error_tables(report)
+        assert "No slice" in error_tables(report)
     assert ErrorReport().as_dict() == {} and error_tables(ErrorReport()) == ""
     assert analyse_spans([], []).as_dict()["entity"]["losses"] is None
     perfect = planted.notes(40)
     found = analyse_spans(perfect, perfect, QUICK)
     assert found.spans is not None and found.as_dict()["entity"]["slices"]["worst"] == []
+    told = "No slice of 50 spans or more has more errors than the overall F1 would give"
+    assert error_tables(found).endswith(f"\n{told}.\n"), "no heads without rows"
+    (panel,) = list(error_panels(found))[1:]
+    assert (panel.facts, panel.tables) == ((told,), ())
 
 
 def test_documents_must_be_the_same() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinnlp.core.document import Document, Span
-from clinnlp.core.report import Report
+from clinnlp.core.report import EntityReport, LabelScores, Report, Score, SpanCounts
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.notes import evaluate_notes
 from clinnlp.evaluation.page import Surroundings, html_report
@@ -94,8 +94,34 @@ def test_scorers_stand_side_by_side() -> None:
     assert rows["partial"] == ["0.7500", "0.7500", "0.7500"]
     assert rows["overlap"] == rows["type"] == ["1.0000", "1.0000", "1.0000"]
     assert rows["character"] == ["1.0000", "0.8000", "0.8889"]
+    beside = {line.split()[0]: line.split()[4:10] for line in scorer_table(report).splitlines() if line.strip()}
+    assert beside["scorer"] == ["iou", "correct", "incorrect", "partial", "missed", "spurious"]
+    assert beside["strict"] == ["-", "1", "1", "0", "0", "0"]
+    assert beside["partial"] == ["-", "1", "0", "1", "0", "0"]
+    assert beside["overlap"] == ["-", "2", "-", "-", "0", "0"]
+    assert beside["character"] == ["0.8000", "4", "-", "-", "1", "0"], "4 of 5 characters that either side covers"
     assert "Recall at precision 0.90: 0.5000, from score 0.9000 on." in scorer_table(report)
     assert "Scorers side by side" in html_report(evaluate(gold, predicted), "t", {})
+
+
+def test_intervals_of_few_groups_are_said_to_be_too_narrow() -> None:
+    told = "With fewer than 50 documents intervals are too narrow: see docs/statistics.md"
+    for count, few in ((49, True), (50, False)):
+        notes = [Document(str(n), "ab", spans=(Span(0, 2, "A"),), labels=("L",)) for n in range(count)]
+        said = [Document(d.id, d.text, spans=d.spans[: n % 2], labels=d.labels) for n, d in enumerate(notes)]
+        report = evaluate(notes, said)
+        assert text_report(report).count(told) == html_report(report, "t", {}).count(told) == (2 if few else 0)
+
+
+def test_macro_f1_over_the_labels_in_gold_is_told_where_others_were_predicted() -> None:
+    """A is right; B is predicted and not in gold, which seqeval's macro average counts as 0."""
+    gold = [Document(str(n), "ab cd", spans=(Span(0, 2, "A"),)) for n in range(2)]
+    said = [Document(d.id, d.text, spans=(*d.spans, Span(3, 5, "B"))) for d in gold]
+    report = evaluate(gold, said, labels=["A", "B", "C"])
+    values = report.as_dict()["entity"]["strict"]
+    assert (values["macro"]["f1"], values["macro_in_gold"]["f1"]) == (0.5, 1.0)
+    assert "Macro F1 over the labels in gold alone (1): 1.0000.\n" in text_report(report)
+    assert "labels in gold alone" not in text_report(evaluate(gold, gold, labels=["A", "B"]))
 
 
 def test_text_names_what_the_table_cannot_say() -> None:
@@ -121,9 +147,12 @@ def test_text_names_what_the_table_cannot_say() -> None:
         "\n"
         "Strict: bounds, label and fragments must all agree; whole documents, in characters.\n"
         "Gold entities in the data = scored = 3; predicted 2; documents 2, 1 of them without gold entities.\n"
+        "A document without gold entities counts by its spurious ones alone.\n"
         "Micro F1 0.4000, 95% interval 0.4000 to 0.4000 (percentile bootstrap: N resamples of 2 documents).\n"
+        "With fewer than 50 documents intervals are too narrow: see docs/statistics.md.\n"
         "Declared labels in neither gold nor predictions, left out of the averages: D.\n"
         "Labels absent from gold, recall undefined: C\\x1b[31m.\n"
+        "Macro F1 over the labels in gold alone (2): 0.3333.\n"
         "Labels never predicted, precision undefined: B.\n"
         "Undefined ratios are printed as 0 and count as 0 in the averages; metrics.json has null for them.\n"
         "Gold entities that flat tags cannot hold: 1 discontinuous, 3 overlapping, 0 duplicate.\n"
@@ -242,6 +271,17 @@ def test_page_is_self_contained_and_escaped() -> None:
     assert page.index(policy) < page.index("<style>")
     assert not re.search(r"https?:|//|url\(|@import|\bsrc=|\bhref=|\bon\w+=", page.replace("'none'; style-src", ""))
     assert "Canary" not in page and "canary" not in page
+
+
+def test_a_page_of_five_thousand_labels_stays_under_a_megabyte_and_names_the_rest() -> None:
+    labels = [f"label-{n:04}" for n in range(5_000)]
+    scores = LabelScores({label: Score(1, 0, int(label == "label-4999")) for label in labels})
+    entity = EntityReport(scores, SpanCounts(5_001), SpanCounts(5_000), documents=5_000)
+    page = html_report(Report(entity=entity), "t", {})
+    assert len(page) < 1_000_000
+    assert page.count('<th scope="row" class="name">') == 300
+    assert "label-4999" in page, "the most frequent come first"
+    assert "The other 4,700 labels, the least frequent, stand in metrics.json." in page
 
 
 def test_page_shows_the_figures_and_the_interval() -> None:
