@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from clinnlp import config, plugins
@@ -74,6 +75,8 @@ def _command(words: list[str]) -> int:
     verb, rest = words[0], words[1:]
     if verb.startswith("-"):
         raise UsageError(f"{verb}: a verb comes first", next=USAGE)
+    if rest and f"{verb} {rest[0]}" in verbs():
+        verb, rest = f"{verb} {rest[0]}", rest[1:]
     if verb not in verbs():
         import difflib
 
@@ -82,7 +85,7 @@ def _command(words: list[str]) -> int:
             f"{_visible(verb)[:60]!r}: unknown verb",
             next=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(verbs())}",
         )
-    recipe = importlib.import_module(f"clinnlp.recipes.{verb}")
+    recipe = recipe_of(verb)
     kind = settings_of(recipe)
     if any(word in ("-h", "--help") for word in rest):
         print(_help(verb, kind))
@@ -98,10 +101,16 @@ def _command(words: list[str]) -> int:
 
 
 def verbs() -> list[str]:
-    """The verbs: the recipe files."""
+    """The verbs: the recipe files; `audit_canaries.py` beside `audit.py` is the verb `audit canaries`."""
     import clinnlp.recipes
 
-    return sorted(m.name for m in pkgutil.iter_modules(clinnlp.recipes.__path__) if not m.name.startswith("_"))
+    names = {m.name for m in pkgutil.iter_modules(clinnlp.recipes.__path__) if not m.name.startswith("_")}
+    return sorted(name.replace("_", " ", 1) if name.partition("_")[0] in names else name for name in names)
+
+
+def recipe_of(verb: str) -> ModuleType:
+    """The recipe of a verb."""
+    return importlib.import_module(f"clinnlp.recipes.{verb.replace(' ', '_')}")
 
 
 def settings_of(recipe: Any) -> type[Any]:
@@ -204,7 +213,7 @@ def _overview() -> str:
     lines = [f"clinnlp {VERSION}: carry a language model into a clinic", "", f"usage: {USAGE}", "", "verbs:"]
     width = max(map(len, verbs()))
     for verb in verbs():
-        kind = settings_of(importlib.import_module(f"clinnlp.recipes.{verb}"))
+        kind = settings_of(recipe_of(verb))
         lines.append(f"  {verb:<{width}} {plugins.meaning(kind)}")
     return "\n".join(
         [

@@ -88,6 +88,11 @@ def test_the_last_positional_takes_all_that_are_left(words: list[str], values: d
     assert cli.read_settings(Several, words) == values
 
 
+def test_a_verb_of_two_words_is_a_recipe_beside_that_of_the_first() -> None:
+    assert {"audit", "audit canaries", "audit memorisation", "learning_curve"} <= set(cli.verbs())
+    assert cli.recipe_of("audit canaries").__name__ == "clinnlp.recipes.audit_canaries"
+
+
 def test_a_list_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"\[1: a list or mapping that is not valid YAML\."):
         cli.read_settings(Settings, ["--a", "[1"])
@@ -207,7 +212,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("verb", cli.verbs())
 def test_help_of_a_verb_has_every_setting(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([verb, "--help"]) == 0
+    assert cli.main([*verb.split(), "--help"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"usage: clinnlp {verb} [")
     assert max(map(len, printed.splitlines())) <= 120

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clinnlp.evaluation.rendering import printable
+from clinnlp.recipes._audit_blocks import Block, blocks_panels, blocks_text
 from clinnlp.recipes._leaks import sentence
 from clinnlp.text.identified import CREDENTIALED
 from clinnlp.text.leaks import Leak
@@ -12,37 +13,17 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.panels import Panel
 
 Found = Mapping[str, Any]
-Block = str | Sequence[Sequence[str]]
-"""A line of text ("" before a title), or a table with its heads."""
 SHOWN = 30  # rows of a table of labels
 
 
 def audit_report(found: Found) -> str:
     """The text of report.txt; no note text, no document ids."""
-    lines = ["Found:", *(f"- {line}" for line in findings(found))]
-    before: Block = ""
-    for block in _blocks(found):
-        if isinstance(block, str):
-            lines.append(block)
-        else:
-            lines += [*([] if isinstance(before, str) else [""]), *_table(block)]
-        before = block
-    return "\n".join(lines) + "\n"
+    return blocks_text(findings(found), _blocks(found))
 
 
 def audit_panels(found: Found) -> "list[Panel]":
     """The same as panels of the page: a panel for each title, its tables and sentences."""
-    from clinnlp.evaluation.panels import Panel, Table
-
-    panels = [Panel("Found", tuple(findings(found)))]
-    blocks = list(_blocks(found))
-    starts = [number for number, block in enumerate(blocks) if block == ""]
-    for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
-        title, *rest = blocks[start + 1 : end]
-        facts = tuple(block.rstrip(".") for block in rest if isinstance(block, str))
-        rows = [[tuple(row) for row in block] for block in rest if not isinstance(block, str)]
-        panels.append(Panel(str(title), facts, tuple(Table(heads, tuple(some)) for heads, *some in rows)))
-    return panels
+    return blocks_panels(findings(found), _blocks(found))
 
 
 def findings(found: Found) -> list[str]:
@@ -243,13 +224,6 @@ def _label_table(found: Found) -> Iterator[Block]:
         yield from ("", f"{what} by label", rows)
         if len(ordered) > SHOWN:
             yield f"and {_count(len(ordered) - SHOWN, 'rarer label')}: see metrics.json"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        yield "  ".join(cells).rstrip()
 
 
 def _count(number: int, what: str) -> str:

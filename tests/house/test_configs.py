@@ -1,7 +1,6 @@
 """Every config is complete, builds, and starts with the command that runs it; every setting says what it is."""
 
 import dataclasses
-import importlib
 import shlex
 import typing
 from pathlib import Path
@@ -20,7 +19,7 @@ def name_of(path: Path) -> str:
 
 
 def recipe_settings(verb: str) -> type[Any]:
-    return cli.settings_of(importlib.import_module(f"clinnlp.recipes.{verb}"))
+    return cli.settings_of(cli.recipe_of(verb))
 
 
 def nested(kind: type[Any]) -> list[type[Any]]:
