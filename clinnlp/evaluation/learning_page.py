@@ -1,21 +1,23 @@
 """The learning curve as text and as a page."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from clinnlp.core.report import Report
 from clinnlp.evaluation.learning import LearningCurve, Size
-from clinnlp.evaluation.page import html_report
+from clinnlp.evaluation.page import Surroundings, html_report
 from clinnlp.evaluation.panels import Axis, Bar, Chart, Line, Panel, Point, Table, percent_axis
+from clinnlp.evaluation.rendering import printable
 
 APART = 0.08  # of the axis, between two numbers under it
 
 
-def write_curve(folder: Path, curve: LearningCurve, score: str, facts: Mapping[str, str]) -> None:
-    """Write report.txt and report.html."""
-    (folder / "report.txt").write_text(curve_text(curve, score), encoding="utf-8")
-    page = html_report(Report(), "clinnlp learning_curve", facts, [curve_panel(curve, score)])
+def write_curve(folder: Path, curve: LearningCurve, score: str, around: Surroundings) -> None:
+    """Write report.txt and report.html, what was waived on top."""
+    waived = "".join(f"waived: {printable(line)}\n" for line in around.waived)
+    text = "\n".join([*([waived] if waived else []), curve_text(curve, score)])
+    (folder / "report.txt").write_text(text, encoding="utf-8")
+    page = html_report(Report(), "clinnlp learning_curve", around, [curve_panel(curve, score)])
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 

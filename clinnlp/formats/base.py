@@ -63,6 +63,10 @@ class Format:
         """Stream the documents of one file."""
         raise DataError(f"{type(self).__name__} cannot be read")
 
+    def read_as(self, files: Iterable[Path]) -> dict[str, str]:
+        """What was found out of these files that decides what their annotations mean, such as the scheme of tags."""
+        return {}
+
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
         """Write documents to a file or folder; returns counts of what was written and what the format lost."""
         raise DataError(f"{type(self).__name__} cannot be written")

@@ -69,6 +69,12 @@ class Conll(Format):
         if reading.begun:
             yield reading.finish(number)
 
+    def read_as(self, files: Iterable[Path]) -> dict[str, str]:
+        """The scheme of the tags, and whether it was given or found."""
+        if self.scheme != "auto":
+            return {"tag scheme": f"{self.scheme}, as given"}
+        return {"tag scheme": f"{' and '.join(sorted({self._survey(file)[0] for file in files}))}, found from the tags"}
+
     def _survey(self, path: Path) -> tuple[str, bool]:
         survey, by_start = Survey(), False
         for line in read_lines(path):

@@ -79,6 +79,12 @@ def data_sha256(path: str, format: Format) -> str:
     return sha256_files(find_files(path, format))
 
 
+def read_as(path: str, format: Format, side: str) -> dict[str, str]:
+    """How the annotations of the files that a PATH means were read, each fact named by the side they are on."""
+    told = {} if format.open(path) else format.read_as(find_files(path, format))
+    return {f"{side} {name}": value for name, value in told.items()}
+
+
 def load_documents(path: str, settings: DataSettings, quarantined: list[Quarantined]) -> list[Document]:
     """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids."""
     documents: list[Document] = []

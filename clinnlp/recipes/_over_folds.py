@@ -26,6 +26,11 @@ def over_folds(
         if first is None or not first.score.startswith(part):
             continue
         scores: list[tuple[float, float]] = []
+        values: dict[str, Any] = {"first": contrast.first, "second": contrast.second, "score": first.score}
+        if any(one is not None and other is not None and one.how != other.how for one, other in pairs):
+            told = f"{printable(contrast.first)} and {printable(contrast.second)} were tested on other folds"
+            yield {**values, "difference": None, "test": None}, f"{told}: their folds are not compared"
+            continue
         for one, other in pairs:
             if one is None or other is None or not one.shape == other.shape == first.shape:
                 break
@@ -39,7 +44,6 @@ def over_folds(
             told = f"corrected t-test p = {outcome.p:.4f}"
         except DataError as error:
             outcome, told = None, f"no test: {error.what}"
-        values = {"first": contrast.first, "second": contrast.second, "score": first.score}
         yield (
             {**values, "difference": fmean(differences), "test": outcome_values(outcome)},
             f"Over {len(scores)} folds and seeds, {printable(contrast.first)} minus {printable(contrast.second)} in "

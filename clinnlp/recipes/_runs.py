@@ -18,6 +18,7 @@ from clinnlp.recipes._scores import flat
 from clinnlp.recipes.crossvalidate import CrossValidate
 from clinnlp.recipes.evaluate import Evaluate
 from clinnlp.recipes.finetune import Finetune
+from clinnlp.text.folds import Folds
 
 VERBS = {"finetune": Finetune, "evaluate": Evaluate, "crossvalidate": CrossValidate}
 """The verbs whose runs hold predictions, with their settings."""
@@ -26,16 +27,17 @@ PREDICTIONS = "predictions.jsonl"
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The scores of a cross-validation by fold, and how many notes each fold trained and tested on."""
+    """The scores of a cross-validation by fold, how folds were made, and how many notes they trained and tested on."""
 
     score: str
     by_fold: dict[str, float | None]
     train_notes: list[int]
     test_notes: list[int]
+    how: Folds
 
     @property
     def shape(self) -> Any:
-        """What two must share to be compared fold by fold."""
+        """What two must share, besides `how`, to be compared fold by fold."""
         return self.score, list(self.by_fold), self.train_notes, self.test_notes
 
 
@@ -91,7 +93,8 @@ class StoredRun:
         if self.verb != "crossvalidate" or not path.is_file():
             return None
         values = _json(path, "")
-        return FoldScores(values["score"], values["folds"], values["train_notes"], values["test_notes"])
+        notes = values["train_notes"], values["test_notes"]
+        return FoldScores(values["score"], values["folds"], *notes, self.settings.folds)
 
     @property
     def model(self) -> Path:
@@ -284,6 +287,10 @@ def _told_apart(key: str, short: dict[str, str], members: dict[str, list[StoredR
     """The short name, with the settings in which arms of that name differ."""
     alike = [other for other in short if short[other] == short[key]]
     settings = {other: flat(members[other][0].trained.get("settings", {})) for other in alike}
-    names = sorted({name for values in settings.values() for name in values} - {"out", "seed"})
-    differ = [name for name in names if len({repr(values.get(name)) for values in settings.values()}) > 1]
-    return ", ".join([short[key], *(f"{name} {settings[key].get(name)}" for name in differ)])
+    told = [short[key]]
+    for name in sorted({name for values in settings.values() for name in values} - {"out", "seed"}):
+        values = {other: str(held.get(name)) for other, held in settings.items()}
+        if len(distinct := set(values.values())) > 1:
+            ends = {Path(value).name for value in distinct}  # of paths the last parts, where they tell them apart
+            told.append(f"{name} {Path(values[key]).name if len(ends) == len(distinct) else values[key]}")
+    return ", ".join(told)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,10 @@ COVERAGE = "100 %: every token of every note was read in a window and answered, 
 
 @dataclass(frozen=True)
 class Scored:
-    """Gold and predicted documents with their report, and what is known of the model that predicted."""
+    """Gold and predicted documents with their report, and what is known of the model that predicted.
+
+    `read_as` says how the files were read where that decides what their annotations mean.
+    """
 
     gold: Sequence[Document]
     predicted: Sequence[Document]
@@ -36,6 +39,7 @@ class Scored:
     waived: Sequence[str] = ()
     seed: int = 13
     notices: Sequence[str] = ()
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, run: Run, title: str, facts: Mapping[str, Any]) -> None:
         """Write metrics.json, report.txt and report.html; what was waived and must be known stands on top."""
@@ -57,10 +61,11 @@ class Scored:
             text += "".join(f"{fact}.\n" for fact in calibration_facts(calibration))
             panels.append(calibration_panel(calibration))
         covered = {} if self.task is None else {"coverage": COVERAGE}  # of predictions made elsewhere it is not known
+        text += "".join(f"{name.capitalize()}: {told}.\n" for name, told in self.read_as.items())
         text += "".join(f"Coverage {told}.\n" for told in covered.values())
         text = "".join([*said, "\n"] if said else []) + f"{text}\n{error_tables(errors)}"
         known, settings = provenance(run)
-        around = Surroundings({**_shown(facts), **covered, **known}, settings, self.waived, notices)
+        around = Surroundings({**_shown(facts), **self.read_as, **covered, **known}, settings, self.waived, notices)
         page = html_report(self.report, title, around, [*panels, *error_panels(errors)])
         write_json(run.folder / "metrics.json", metrics)
         (run.folder / "report.txt").write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from clinnlp.engines.base import Engine, run_by
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_documents, read_as, write_quarantine
 from clinnlp.recipes._history import base_notices, opening_notices, record_opening
 from clinnlp.recipes._leaks import check_leaks, check_trained_on
 from clinnlp.recipes._output import start_run
@@ -36,7 +36,8 @@ class Evaluate:
     predictions_format: Format = field(default_factory=Jsonl)
     """How the predictions are stored."""
     data: DataSettings = field(default_factory=DataSettings)
-    """The gold notes are data.test; data.train and data.dev, where given, are only searched for leaks."""
+    """The gold notes are data.test; data.train and data.dev, where given, are searched for leaks, and data.train for
+    the forms of entities that a model has seen."""
     task: Literal["ner", "note_classification"] | None = None
     """What is scored of predictions; null scores spans and note labels as the data holds them."""
     seed: int = 13
@@ -67,7 +68,9 @@ def run(settings: Evaluate) -> int:
     gold = load_documents(path, settings.data, quarantined)
     run.manifest.data["test"] = data_sha256(path, settings.data.format)
     write_quarantine(run.folder, quarantined)
-    waived = _check_leaks(settings, gold)
+    known = {name: load_documents(where, settings.data, []) for name, where in
+             (("train", settings.data.train), ("dev", settings.data.dev)) if where}  # fmt: skip
+    waived = _check_leaks(settings, gold, known)
 
     # 2. predictions, read or made
     from clinnlp.evaluation.score import evaluate
@@ -87,6 +90,7 @@ def run(settings: Evaluate) -> int:
         scored = Scored(gold, predicted, report, waived=waived, seed=settings.seed)
 
     # 3. report
+    scored = replace(scored, train=known.get("train", ()), read_as=_read_as(settings))
     scored.write(run, "clinnlp evaluate", facts)
     if settings.with_text:
         scored.write_text(run.folder, "clinnlp evaluate", settings.with_text_notes)
@@ -98,16 +102,21 @@ def run(settings: Evaluate) -> int:
     return QUARANTINED if quarantined else 0
 
 
-def _check_leaks(settings: Evaluate, gold: list[Document]) -> list[str]:
+def _check_leaks(settings: Evaluate, gold: list[Document], known: dict[str, list[Document]]) -> list[str]:
     """What data.allow waives of the leaks into the test notes, as far as what was trained on is known."""
-    named = {"train": settings.data.train, "dev": settings.data.dev}
     waived: list[str] = []
-    for name, path in named.items():
-        if path:
-            waived += check_leaks({name: load_documents(path, settings.data, []), "test": gold}, settings.data.allow)
+    for name, documents in known.items():
+        waived += check_leaks({name: documents, "test": gold}, settings.data.allow)
     if settings.model is not None:
         waived += check_trained_on(settings.model, gold, settings.data.allow)
     return waived
+
+
+def _read_as(settings: Evaluate) -> dict[str, str]:
+    told = read_as(str(settings.data.test), settings.data.format, "gold")
+    if settings.predictions is not None:
+        told |= read_as(settings.predictions, settings.predictions_format, "predicted")
+    return told
 
 
 def _with_model(settings: Evaluate, gold: list[Document]) -> Scored:

@@ -1,8 +1,10 @@
 """`clinnlp learning_curve`: the score over the number of training notes, and what the next point costs."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from statistics import fmean
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import write_json
@@ -10,6 +12,7 @@ from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import load_splits, write_quarantine
 from clinnlp.recipes._output import start_run
+from clinnlp.recipes._scores import provenance
 from clinnlp.recipes._units import Unit
 from clinnlp.text.splits import group_key
 
@@ -42,32 +45,48 @@ def run(settings: LearningCurve) -> int:
     splits = load_splits(settings.data)
     if not splits.test:
         raise DataError("there are no test notes", next="give --data.test PATH or --data.test_share 0.2")
+    if not any(list(settings.task.gold_labels(document)) for document in splits.test):
+        raise DataError("the test notes hold nothing to find: there is no score to measure", where="data.test")
     run = start_run("learning_curve", settings, settings.out, settings.seed, resume=True)
     run.pin("data", splits.hashes(settings.data))
     write_quarantine(run.folder, splits.quarantined)
 
     # 2. every size and repeat by itself
-    scores: dict[int, list[float]] = {}
+    measured: dict[int, list[tuple[int, float]]] = {}
     for size in [*(n for n in sorted(set(settings.sizes)) if n < len(splits.train)), len(splits.train)]:
         for repeat in range(1, settings.repeats + 1):
             seed = settings.seed + repeat - 1
             train = subset(splits.train, size, seed)
             unit = Unit(run, f"notes-{size:06d}-repeat-{repeat}", settings, seed, settings.keep_models)
             unit.finish(train, splits.dev, splits.test)
-            scores.setdefault(size, []).append(unit.score or 0.0)
-            log.info("%d notes, repeat %d: %s %.4f", len(train), repeat, settings.task.dev_score, scores[size][-1])
+            if (score := unit.score) is not None:
+                measured.setdefault(size, []).append((len(train), score))
+            log.info("%d notes, repeat %d: %s %s", len(train), repeat, settings.task.dev_score, score)
 
     # 3. the curve
     from clinnlp.evaluation.learning import learning_curve
     from clinnlp.evaluation.learning_page import write_curve
+    from clinnlp.evaluation.page import Surroundings
 
-    curve = learning_curve(scores, settings.seed)
-    write_json(run.folder / "metrics.json", {"format_version": 1, "score": settings.task.dev_score, **curve.as_dict()})
+    curve = learning_curve(_by_notes(measured), settings.seed)
+    waived = {"waived": splits.waived} if splits.waived else {}
+    values = {"format_version": 1, **waived, "score": settings.task.dev_score, **curve.as_dict()}
+    write_json(run.folder / "metrics.json", values)
     facts = {"base": settings.origin, "strategy": type(settings.strategy).__name__, "test notes": len(splits.test)}
-    write_curve(run.folder, curve, settings.task.dev_score, {name: str(value) for name, value in facts.items()})
+    known, shown = provenance(run)
+    around = Surroundings({**{name: str(value) for name, value in facts.items()}, **known}, shown, splits.waived)
+    write_curve(run.folder, curve, settings.task.dev_score, around)
     run.finish(facts)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
     return QUARANTINED if splits.quarantined else 0
+
+
+def _by_notes(measured: Mapping[int, Sequence[tuple[int, float]]]) -> dict[int, list[float]]:
+    """Scores by the mean number of notes that the subsets of a size hold: whole patients make more than was asked."""
+    found: dict[int, list[float]] = {}
+    for repeats in measured.values():
+        found.setdefault(round(fmean(notes for notes, _ in repeats)), []).extend(score for _, score in repeats)
+    return found
 
 
 def subset(documents: list[Document], size: int, seed: int) -> list[Document]:

@@ -184,6 +184,17 @@ def test_arms_of_one_strategy_are_told_apart_by_what_differs(seeds: list[Path], 
     ]  # fmt: skip
 
 
+def test_arms_that_differ_in_their_files_are_named_by_the_last_parts(seeds: list[Path], tmp_path: Path) -> None:
+    settings = [read_json(run / "manifest.json")["settings"] for run in seeds[:2]]
+    runs = []
+    for name in ("few", "many"):
+        for number, (run, own) in enumerate(zip(seeds[:2], settings, strict=True), 1):
+            own["data"]["train"] = f"/a/long/way/to/{name}.jsonl"
+            runs.append(again(run, tmp_path, f"{name}-{number}", settings=own, seed=number))
+    arms = compare(tmp_path / "out", *runs)["entity"]["micro_f1"]["arms"]
+    assert list(arms) == ["lora tiny, data.train few.jsonl", "lora tiny, data.train many.jsonl"]
+
+
 def test_seeds_of_one_system_are_compared_with_each_other(seeds: list[Path], tmp_path: Path) -> None:
     assert list(compare(tmp_path / "out", *seeds[:2])["entity"]["micro_f1"]["arms"]) == ["lora-1", "lora-2"]
 
@@ -297,6 +308,18 @@ def test_fewer_than_six_folds_and_seeds_have_a_difference_and_no_test(room: Path
     assert told in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     folds(runs[1], [0.7, None, 0.6])
     assert compare(tmp_path / "again", *runs)["entity"]["over_folds"] == []
+
+
+def test_folds_of_another_seed_hold_other_notes_and_are_not_compared(room: Path, tmp_path: Path) -> None:
+    data, runs = {"train": str(room / "gold.jsonl")}, []
+    for strategy, like, seed in (("lora", "good", 13), ("full", "poor", 14)):
+        made = {"strategy": strategy, "data": data, "folds": {"seed": seed}}
+        runs.append(trained(tmp_path / strategy, room / like, {}, "crossvalidate", **made))
+        folds(runs[-1], [0.8, 0.7] * 3)
+    (found,) = compare(tmp_path / "out", *runs)["entity"]["over_folds"]
+    assert (found["first"], found["second"], found["difference"], found["test"]) == ("lora", "full", None, None)
+    told = "lora and full were tested on other folds: their folds are not compared.\n"
+    assert told in (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
 
 
 def test_a_model_that_was_scored_elsewhere_keeps_its_seed_and_costs(
@@ -493,9 +516,9 @@ def test_scores_that_are_not_of_the_predictions_are_refused(room: Path, tmp_path
 def test_label_sets_are_joined_if_asked(room: Path, tmp_path: Path) -> None:
     found = compare(tmp_path / "out", *other_labels(room, tmp_path), "--label_sets", "join")
     own = read_json(tmp_path / "devices" / "metrics.json")["entity"]["strict"]
-    for measure in ("micro", "macro"):
-        value = found["entity"][f"{measure}_f1"]["runs"]["devices"]["value"]
-        assert value == pytest.approx(own[measure]["f1"], abs=1e-12)
+    for measure, average in (("micro_f1", "micro"), ("macro_f1", "macro_in_gold")):
+        value = found["entity"][measure]["runs"]["devices"]["value"]
+        assert value == pytest.approx(own[average]["f1"], abs=1e-12)
 
 
 @pytest.mark.parametrize(

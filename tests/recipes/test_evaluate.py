@@ -157,6 +157,46 @@ def test_tags_without_a_prefix_are_refused(
     assert f"{side}.conll line 2: a tag is neither O nor a label with a prefix such as B- or I-" in told
 
 
+@pytest.mark.parametrize(
+    ("tags", "given", "found"),
+    [
+        ("B I O B", (), "IOB2, found from the tags"),
+        ("I I O I", (), "IOB1, found from the tags"),
+        ("B L O U", (), "IOBES, found from the tags"),
+        ("B I O B", ("--predictions_format.scheme", "IOB2"), "IOB2, as given"),
+    ],
+)
+def test_the_report_names_the_schemes_that_tags_were_read_by(
+    tags: str, given: tuple[str, ...], found: str, tmp_path: Path
+) -> None:
+    """Whatever scheme either side is written in, the same entities are the same."""
+    for name, marks in (("gold", "B I O B"), ("said", tags)):
+        told = zip(("chest", "pain", "and", "fever"), marks.split(), strict=True)
+        lines = "".join(f"{word} {mark}{'' if mark == 'O' else '-A'}\n" for word, mark in told)
+        (tmp_path / f"{name}.conll").write_text(lines, encoding="utf-8")
+    words = ("--data.test", tmp_path / "gold.conll", "--data.format", "conll", "--predictions", tmp_path / "said.conll")
+    assert clinnlp("evaluate", *words, "--predictions_format", "conll", *given, "--out", tmp_path / "out") == 0
+    assert read_json(tmp_path / "out" / "metrics.json")["entity"]["strict"]["micro"]["f1"] == 1.0
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert f"\nGold tag scheme: IOB2, found from the tags.\nPredicted tag scheme: {found}.\n" in text
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f'<th scope="row">predicted tag scheme</th><td>{found}</td>' in page
+
+
+def test_with_the_training_notes_seen_and_unseen_forms_are_told_apart(tmp_path: Path, corpus: Path) -> None:
+    gold = notes(40, "test")
+    said = [note | {"spans": note["spans"][: n % 2 + 1]} for n, note in enumerate(gold)]
+    for name, records in (("gold", gold), ("said", said), ("train", notes(2, "train"))):
+        write_jsonl(tmp_path / f"{name}.jsonl", records)
+    words = ("--data.test", tmp_path / "gold.jsonl", "--predictions", tmp_path / "said.jsonl", "--task", "ner")
+    assert clinnlp("evaluate", *words, "--out", tmp_path / "alone") == 0
+    assert clinnlp("evaluate", *words, "--data.train", tmp_path / "train.jsonl", "--out", tmp_path / "both") == 0
+    alone, both = (read_json(tmp_path / name / "metrics.json")["errors"]["entity"]["slices"]["by"] for name in
+                   ("alone", "both"))  # fmt: skip
+    assert set(both) - set(alone) == {"surface form", "training count"}
+    assert set(both["surface form"]) == {"seen", "unseen"}
+
+
 @pytest.mark.parametrize("score", [7.5, -2])
 def test_scores_that_are_no_probabilities_have_no_diagram(score: float, tmp_path: Path) -> None:
     gold = notes(6, "test")
