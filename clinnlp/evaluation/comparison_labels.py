@@ -60,15 +60,18 @@ def label_panels(title: str, by_label: Mapping[str, Comparison]) -> Iterator[Pan
     """The same as a panel; none without labels."""
     if not by_label:
         return
+    several = any(len(one.contrasts) > 1 for one in by_label.values())
     rows: list[tuple[Cell, ...]] = []
+    pair = ""
     for label, contrast, both in _contrasts(by_label):
         interval = contrast.interval
         reach = "-" if interval is None else f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
         pair = f"{shown(contrast.first)} minus {shown(contrast.second)}"
         told = (f"{100 * contrast.difference:+.2f}", reach, p_text(contrast.p), p_text(contrast.p_holm))
-        rows.append((label, pair, *map(Bar, both), *told))
-    heads = ("label", "F1 of, minus", "first, %", "second, %", "difference, points", "95 % interval", "p", "Holm")
-    yield Panel(f"{title}: by label", (_fact(by_label),), (Table(heads, tuple(rows), frozenset({2, 3, 6})),))
+        rows.append((f"{shown(label)}: {pair}" if several else label, *(Bar(value).figure for value in both), *told))
+    heads = ("label", "first, %", "second, %", "difference, points", "95 % interval", "p", "p, Holm")
+    facts = (f"F1 of each label, {pair}", _fact(by_label))[several:]
+    yield Panel(f"{title}: by label", facts, (Table(heads, tuple(rows), frozenset({1, 2, 5})),))
 
 
 def _contrasts(by_label: Mapping[str, Comparison]) -> Iterator[tuple[str, Contrast, tuple[float, float]]]:

@@ -49,8 +49,8 @@ def _scores(what: str, by_measure: Sequence[Sequence[Arm]], comparisons: Sequenc
 
 
 def _differences(comparison: Comparison) -> Table:
-    heads = (f"{comparison.measure.name} of, minus", "difference, points", "95 % interval", "p", "Holm", "test")
-    return Table(heads, tuple(_difference(contrast) for contrast in comparison.contrasts), frozenset({4, 5}))
+    heads = (f"{comparison.measure.name} of, minus", "difference, points", "95 % interval", "p", "p, Holm", "test")
+    return Table(heads, tuple(_difference(contrast) for contrast in comparison.contrasts), frozenset({3, 5}))
 
 
 def _difference(contrast: Contrast) -> tuple[Cell, ...]:

@@ -23,7 +23,9 @@ def printable(text: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name for a row of a table: printable, and cut where it is longer than any name should be."""
+    """A name for a row of a table: printable, in quotes if blank, cut where it is longer than any name should be."""
+    if not name.strip():
+        return repr(name)
     return printable(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
 
 

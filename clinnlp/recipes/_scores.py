@@ -1,7 +1,8 @@
 """What a scored run leaves: the scores, how far they can be trusted, and where the errors are."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,12 +154,23 @@ def data_notices(
             f"{foreign:,} of {len(gold):,} notes share few words with the training notes: another language, or another "
             "kind of text"
         )
+    labels = {label for d in (*gold, *predicted) for label in (*d.labels, *(span.label for span in d.spans))}
+    for names in alike(labels)[:3]:
+        told.append(f"labels that differ in their spelling alone are counted apart: {', '.join(map(ascii, names))}")
     for side, documents in (("gold", gold), ("predicted", predicted)):
         if illegal := sum(int(document.meta.get(ILLEGAL, 0)) for document in documents):
             told.append(
                 f"{side} tags that continue nothing (I without B): {illegal:,}, each read as the begin of an entity"
             )
     return told
+
+
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """The labels that are one name but for case, blanks around it, and how its characters are put together."""
+    found: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        found.setdefault(unicodedata.normalize("NFKC", label).casefold().strip(), []).append(label)
+    return [names for names in found.values() if len(names) > 1]
 
 
 def provenance(run: Run) -> tuple[dict[str, str], dict[str, str]]:

@@ -34,6 +34,17 @@ def test_counted_by_hand() -> None:
     assert "often  a      b      0.8571  0.6667     +0.1905" in told and "adjusted (Holm) over all 2 rows" in told
 
 
+def test_the_panel_names_the_pair_once_or_in_each_row() -> None:
+    right, wrong = [(1, 0, 0)] * 4, [(0, 0, 1)] * 4
+    runs = [a_run("a", right, right), a_run("b", right, wrong), a_run("c", wrong, wrong)]
+    (panel,) = label_panels("Entities", compare_labels(runs[:2], UNITS, ["x", "y"], QUICK))
+    assert panel.facts[0] == "F1 of each label, a minus b"
+    (table,) = panel.tables
+    assert [row[:4] for row in table.rows] == [("x", "100.0", "100.0", "+0.00"), ("y", "100.0", "0.0", "+100.00")]
+    (panel,) = label_panels("Entities", compare_labels(runs, UNITS, ["x", "y"], QUICK))
+    assert [row[0] for row in panel.tables[0].rows[:3]] == ["x: a minus b", "x: a minus c", "x: b minus c"]
+
+
 def test_one_label_has_no_rows_of_its_own() -> None:
     runs = [a_run("a", [(1, 0, 0)] * 4), a_run("b", [(0, 0, 1)] * 4)]
     made = compare_labels(runs, UNITS, ["only"], QUICK)

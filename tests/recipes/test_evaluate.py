@@ -197,6 +197,19 @@ def test_with_the_training_notes_seen_and_unseen_forms_are_told_apart(tmp_path: 
     assert set(both["surface form"]) == {"seen", "unseen"}
 
 
+def test_labels_that_differ_in_their_spelling_alone_are_named(tmp_path: Path) -> None:
+    labels = ("caf\u00e9", "cafe\u0301", "DRUG", "Drug ", "PROBLEM", "")
+    spans = [{"start": n, "end": n + 1, "label": label} for n, label in enumerate(labels)]
+    gold = [{"id": str(n), "text": "abcdef", "group": str(n), "spans": spans} for n in range(2)]
+    path = write_jsonl(tmp_path / "gold.jsonl", gold)
+    assert clinnlp("evaluate", "--data.test", path, "--predictions", path, "--out", tmp_path / "out") == 0
+    notices = read_json(tmp_path / "out" / "metrics.json")["notices"]
+    told = "labels that differ in their spelling alone are counted apart: "
+    assert notices == [f"{told}'DRUG', 'Drug '", f"{told}'cafe\\u0301', 'caf\\xe9'"]
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert "\n          ''     1.0000 " in text, "a label without a name is seen"
+
+
 @pytest.mark.parametrize("score", [7.5, -2])
 def test_scores_that_are_no_probabilities_have_no_diagram(score: float, tmp_path: Path) -> None:
     gold = notes(6, "test")
