@@ -228,7 +228,7 @@ def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "
                 next="copy the model folder again",
             ) from None
     saved = set(wrapped.peft_config["default"].modules_to_save or [])
-    if lost := [name for name in fresh if not saved & set(name.split("."))]:
+    if lost := [name for name in fresh if not any(f".{module}." in f".{name}" for module in saved)]:
         raise IntegrityError(f"the head is not in the adapter: {lost[0]} is missing", where=str(folder))
     _check_adapter(wrapped, folder)
     merged: torch.nn.Module = wrapped.merge_and_unload()

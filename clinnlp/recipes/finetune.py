@@ -1,8 +1,9 @@
 """`clinnlp finetune`: a base model, labeled notes and a task become a model folder and a report."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from clinnlp.recipes._history import base_notices
 from clinnlp.recipes._leaks import check_trained_on, remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.recipes._scores import Scored, perfect_spans
-from clinnlp.strategies.base import Strategy, head_names, parameter_groups
+from clinnlp.strategies.base import Strategy, head_names, levels, parameter_groups
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.base import Task
 from clinnlp.tasks.ner import Ner
@@ -48,7 +49,7 @@ class Finetune:
     task: Task = field(default_factory=Ner)
     """What is predicted: ner or note_classification, with its options (--task.window 256)."""
     strategy: Strategy = field(default_factory=Lora)
-    """Which weights move: lora or full, with its options (--strategy.rank 8)."""
+    """Which weights move, and when: lora, full and others, with their options (--strategy.rank 8)."""
     fit: FitSettings = field(default_factory=FitSettings)
     """The training loop."""
     seed: int = 13
@@ -188,13 +189,7 @@ def _train(
         log.info("%s", alignment.table())
     heads = head_names(trained.model)
     trained.model = settings.strategy.apply(trained.model)
-    rate = fitting.learning_rate or settings.strategy.default_learning_rate
-    groups = parameter_groups(
-        trained.model, heads, rate, settings.strategy.head_learning_rate or rate, fitting.weight_decay
-    )
-    moved = sum(weight.numel() for group in groups for weight in group["params"])
-    total = sum(weight.numel() for weight in trained.model.parameters())
-    log.info("%s of %s weights are trained (%.2f %%)", f"{moved:,}", f"{total:,}", 100 * moved / total)
+    groups, moving, weights = _what_moves(settings, trained.model, heads)
 
     def dev_score() -> float:
         report = task.evaluate(splits.dev, _predict(trained, splits.dev), trained.schema, settings.seed)
@@ -205,9 +200,29 @@ def _train(
 
     source = ExampleSource(examples, task, tokenizer.pad_id or 0)
     score = dev_score if splits.dev else None
-    fitted = fit(trained.model, source, groups, fitting, settings.seed, score, checkpoints)
+    fitted = fit(trained.model, source, groups, fitting, settings.seed, score, checkpoints, moving)
     trained.model = settings.strategy.finish(trained.model)
-    return fitted, {"train": alignment.as_dict()}, {"trained weights": moved, "weights": total}
+    return fitted, {"train": alignment.as_dict()}, weights
+
+
+def _what_moves(
+    settings: Finetune, model: Any, heads: list[str]
+) -> tuple[list[dict[str, Any]], Callable[[float], Collection[str]], dict[str, int]]:
+    """Optimizer groups, the names of the weights that move at a share of the steps, and the counts of weights."""
+    from clinnlp.training.moving import moving_table
+
+    strategy = settings.strategy
+    rate = settings.fit.learning_rate or strategy.default_learning_rate
+    head_rate = strategy.head_learning_rate or rate
+    groups = parameter_groups(model, heads, rate, head_rate, settings.fit.weight_decay, strategy.rate_of)
+    every = levels(model, heads)
+    trainable = {name: every[name] for name, weight in model.named_parameters() if weight.requires_grad}
+    moving = partial(strategy.moving, trainable)
+    log.info("what moves:\n%s", moving_table(model, every, groups, moving))
+    moved = sum(weight.numel() for group in groups for weight in group["params"])
+    total = sum(weight.numel() for weight in model.parameters())
+    log.info("%s of %s weights are trained (%.2f %%)", f"{moved:,}", f"{total:,}", 100 * moved / total)
+    return groups, moving, {"trained weights": moved, "weights": total}
 
 
 def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:

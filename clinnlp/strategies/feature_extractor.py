@@ -1,9 +1,9 @@
 """A frozen encoder under a trained head."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from clinnlp.strategies.base import Strategy, head_names
+from clinnlp.strategies.base import Strategy, freeze_all_but, head_names
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +18,5 @@ class FeatureExtractor(Strategy):
 
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """Freeze all but the head; a fresh pooler is part of it."""
-        inner: Any = model
-        heads = head_names(inner)
-        for name, weight in inner.named_parameters():
-            weight.requires_grad = any(head in name.split(".") for head in heads)
+        freeze_all_but(model, head_names(model), lambda name: False)
         return model

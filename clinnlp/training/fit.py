@@ -3,7 +3,7 @@
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,12 +49,14 @@ def fit(
     seed: int,
     score: Callable[[], float] | None = None,
     checkpoints: Checkpoints | None = None,
+    moving: Callable[[float], Collection[str]] | None = None,
 ) -> Fit:
     """Train `model` in place and leave it with its best weights.
 
     `groups` are AdamW parameter groups with their peak rates. With `score` (higher is better) the model is scored
     `settings.evaluations` times, the best weights are kept, and training stops after `settings.patience` scores that
-    were not better by `settings.min_gain`. With `checkpoints` the loop goes on from the newest of them, to the same
+    were not better by `settings.min_gain`. With `moving` only the weights move that it names at a share of the steps
+    done, and patience begins when all do. With `checkpoints` the loop goes on from the newest of them, to the same
     weights as without a break; a signal saves one and ends in StoppedError. Raises IntegrityError if the loss is not a
     number, or a checkpoint is not as it was written.
     """
@@ -67,7 +69,7 @@ def fit(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
     with signals if checkpoints else contextlib.nullcontext(), tempfile.TemporaryDirectory() as unused:
-        watch = Watch(model, optimizer, plan, score, checkpoints, signals)
+        watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals)
         trainer = _Trainer(source, watch, settings, seed, done, unused)
         if saved:
             watch.go_on_from(saved)

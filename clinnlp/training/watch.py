@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,11 +43,11 @@ class Watch(TrainerCallback):
     """
 
     def __init__(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, plan: Plan,
-        score: Callable[[], float] | None, checkpoints: Checkpoints | None, signals: Signals,
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, score: Callable[[], float] | None,
+        moving: Callable[[float], Collection[str]] | None, checkpoints: Checkpoints | None, signals: Signals,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.plan = model, optimizer, plan
-        self.score, self.checkpoints, self.signals = score, checkpoints, signals
+        self.score, self.moving, self.checkpoints, self.signals = score, moving, checkpoints, signals
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
@@ -128,6 +128,8 @@ class Watch(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.of_step.zero_()
+        if self.moving:
+            self._let_move(self.moving(self.progress.step / self.plan.steps))
         set_random_state(self.random)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -155,6 +157,17 @@ class Watch(TrainerCallback):
         step = self.progress.step
         last = step == self.plan.steps
         return self.score is not None and self.progress.scored < step and (last or step % self.plan.score_every == 0)
+
+    @property
+    def _all_move(self) -> bool:
+        """Whether all weights moved in the last step."""
+        before = (self.progress.step - 1) / self.plan.steps
+        return self.moving is None or len(self.moving(before)) == len(self.weights)
+
+    def _let_move(self, names: Collection[str]) -> None:
+        """Freeze the weights whose turn has not come: without a gradient the optimizer leaves them alone."""
+        for name, weight in self.weights.items():
+            weight.requires_grad = name in names
 
     def _let_signals_in(self) -> None:
         self.signals.patient = False
@@ -190,7 +203,7 @@ class Watch(TrainerCallback):
         if better:
             progress.best_score, progress.best_step = value, progress.step
             self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
-        progress.worse = 0 if enough else progress.worse + 1
+        progress.worse = 0 if enough or not self._all_move else progress.worse + 1
         progress.scored = progress.step
         self._let_signals_in()
 

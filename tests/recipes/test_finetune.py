@@ -1,6 +1,7 @@
 """Fine-tuning from notes to a model folder, and what the run leaves behind."""
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -165,3 +166,27 @@ def test_without_dev_and_test_there_is_a_model_and_no_score(
     assert command("finetune", *words, *FAST, "--out", tmp_path / "run") == 0
     assert "warning: neither dev nor test notes: the model is saved without a score" in capsys.readouterr().err
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "file"), [("ia3", "adapter_model.safetensors"), ("gradual_unfreeze", "model.safetensors")]
+)
+def test_what_moves_is_told_before_and_saved_after(
+    strategy: str, file: str, tiny, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--base", tiny("bert"), "--data.train", corpus / "train.jsonl", "--strategy", strategy)
+    assert command("finetune", *words, *FAST, "--fit.max_steps", 4, "--out", tmp_path / "run") == 0
+    told = capsys.readouterr().err
+    assert re.search(r"what moves:\n +weights +trained +of +peak rate +from\n +head +165 +165 ", told)
+    assert told.index("what moves:") < told.index("step 1 of 4")
+    assert (tmp_path / "run" / "model" / file).exists()
+    assert manifest_facts(tmp_path / "run")["reload_difference"] <= 1e-5
+
+
+def test_a_strategy_that_the_base_cannot_follow_is_refused(
+    tiny, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--base", tiny("bert"), "--data.train", corpus / "train.jsonl", "--strategy", "lora")
+    assert command("finetune", *words, "--strategy.layers", 9, *FAST, "--out", tmp_path / "run") == 2
+    told = capsys.readouterr().err
+    assert "strategy.layers: the base has 2 layers, not 9. Kept: nothing was written. Next: choose 1 to 2" in told

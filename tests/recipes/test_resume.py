@@ -25,7 +25,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.fixture(scope="module", params=["pretrain", "scratch", "ner", "notes"])
+@pytest.fixture(scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes"])
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
     """A command of each kind that trains, without --out."""
     data = [word for name in ("train", "dev", "test") for word in (f"--data.{name}", corpus / f"{name}.jsonl")]
@@ -34,6 +34,8 @@ def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: P
     commands: dict[str, Words] = {
         "pretrain": ("pretrain", "--base", tiny("bert"), *short),
         "scratch": ("pretrain", *short, *small, "--scratch.vocabulary", 120),
+        "simcse": ("pretrain", "--base", tiny("bert"), *short, "--objective", "simcse"),
+        "supervised": ("pretrain", "--base", tiny("roberta"), *short, "--objective", "supervised"),
         "ner": ("finetune", "--base", tiny("bert"), *data, *FAST, *LORA, *LABELED),
         "notes": ("finetune", "--base", tiny("roberta"), *data, *FAST, "--strategy", "full", *LABELED,
                   "--task", "note_classification"),
@@ -121,6 +123,7 @@ CHANGES = {
     "fit.accumulate": 2, "fit.schedule": "cosine", "fit.warmup": 0.2, "fit.decay": 0.1, "fit.weight_decay": 0.0,
     "fit.beta2": 0.98, "fit.clip": 0.5, "fit.evaluations": 2, "fit.patience": 1, "fit.precision": "auto",
     "strategy.rank": 4, "strategy.alpha": 8, "strategy.dropout": 0.2, "strategy.head_learning_rate": 1e-3,
+    "strategy.layers": "top_half", "strategy.b_rate": 4.0,
     "task.window": 16, "task.overlap": 4, "data.split_seed": 4, "data.unknown_labels": "miss",
 }  # fmt: skip
 

@@ -1,0 +1,48 @@
+"""A table of what is going to move: printed before training, when it can still be put right."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+PARTS = 200  # a weight's beginning is told to half a percent of the steps
+
+
+def moving_table(
+    model: torch.nn.Module,
+    levels: Mapping[str, int],
+    groups: Sequence[Mapping[str, Any]],
+    moving: Callable[[float], Collection[str]],
+) -> str:
+    """One line for the head, the layers that are treated alike, and the embeddings.
+
+    It says how many weights move, of how many, the lowest and highest peak rate, and the share of the steps done when
+    the first of them begin to.
+    """
+    rates = {id(weight): float(group["lr"]) for group in groups for weight in group["params"]}
+    begin: dict[str, float] = {}
+    for part in range(PARTS):
+        for name in moving(part / PARTS):
+            begin.setdefault(name, part / PARTS)
+    weights = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # peft keeps a copy
+
+    def row(level: int) -> tuple[str, str, str, str]:
+        held = {name: weight for name, weight in weights.items() if levels[name] == level}
+        own = {name: weight for name, weight in held.items() if id(weight) in rates}
+        counts = [f"{sum(weight.numel() for weight in part.values()):,}" for part in (own, held)]
+        if not own:
+            return (*counts, "", "")
+        found = sorted({rates[id(weight)] for weight in own.values()})
+        rate = f"{found[0]:.3g}" if len(found) == 1 else f"{found[0]:.3g} to {found[-1]:.3g}"
+        return (*counts, rate, f"{min(begin.get(name, 1.0) for name in own):.1%}")
+
+    top = max(levels.values())
+    rows = [("weights", "trained", "of", "peak rate", "from"), ("head", *row(top))]
+    for same, numbers in groupby(range(top - 1, 0, -1), key=row):
+        alike = list(numbers)
+        name = f"layer {alike[0]}" if len(alike) == 1 else f"layers {alike[-1]}-{alike[0]}"
+        rows.append((name, *same))
+    rows.append(("embeddings", *row(0)))
+    widths = [max(len(line[column]) for line in rows) for column in range(5)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in rows)
