@@ -1,5 +1,6 @@
 """The two sides of an audit of memorisation: notes that were trained on, and notes that surely were not."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import Run
 from clinnlp.errors import DataError, LeakError
-from clinnlp.formats.base import read_records
+from clinnlp.formats.base import Format, read_records
 from clinnlp.recipes._data import data_sha256
-from clinnlp.recipes._leaks import check_trained_on
+from clinnlp.recipes._leaks import SEEN, check_trained_on
 from clinnlp.text.canaries import secret_of
-from clinnlp.text.leaks import find_leaks
+from clinnlp.text.leaks import find_leaks, long_text_hashes
 from clinnlp.text.splits import group_key
 
 if TYPE_CHECKING:
@@ -47,41 +48,65 @@ class Sides:
 
 
 def read_sides(settings: "AuditMemorisation", run: Run) -> Sides:
-    """Both sides, without empty, repeated and planted notes; at most `notes` of each.
+    """Both sides, without notes that are empty, repeated, planted or known as not trained on; at most `notes` of each.
 
     Raises LeakError if they share a text or a group, or if held-out notes are known to have been trained on; DataError
     if there are too few.
     """
-    parts: dict[str, list[Document]] = {}
+    counts = dict.fromkeys(("empty", "repeated", "planted", "not_trained_on", "quarantined"), 0)
     quarantined: list[Quarantined] = []
-    counts = {"empty": 0, "repeated": 0, "planted": 0, "quarantined": 0}
+    parts: dict[str, list[Document]] = {}
     for name, path in (("train", settings.train), ("heldout", settings.heldout)):
         run.manifest.data[name] = data_sha256(path, settings.format)
-        distinct: dict[str, Document] = {}
-        for record in read_records(path, settings.format):
-            if isinstance(record, Quarantined):
-                quarantined.append(record)
-                continue
-            text = record.text
-            left_out = "empty" if not text.strip() else "planted" if secret_of(text) else None
-            left_out = left_out or ("repeated" if text in distinct else None)
-            if left_out:
-                counts[left_out] += 1
-            else:
-                distinct[text] = record
-        parts[name] = list(distinct.values())
-        if len(distinct) < MIN_NOTES:
+        parts[name] = _distinct(path, settings.format, counts, quarantined)
+    _check(settings.model, parts)
+    trained = _trained_on(Path(settings.model), parts["train"])
+    counts |= {"not_trained_on": len(parts["train"]) - len(trained), "quarantined": len(quarantined)}
+    parts["train"] = trained
+    for name, held in parts.items():
+        if len(held) < MIN_NOTES:
+            known = " that the model was trained on" if name == "train" and counts["not_trained_on"] else ""
             raise DataError(
-                f"{len(distinct)} distinct notes with text, and at least {MIN_NOTES} are needed",
+                f"{len(held)} distinct notes with text{known}, and at least {MIN_NOTES} are needed",
                 where=name,
                 next="give more notes; from 100 held-out ones on a rate of 1 % can be seen",
             )
-    counts["quarantined"] = len(quarantined)
-    _check(settings.model, parts)
     drawn = {name: _drawn(held, settings.notes, settings.seed) for name, held in parts.items()}
     sizes = {name: len(held) for name, held in drawn.items()}
     sizes |= {f"not_drawn_{name}": len(parts[name]) - size for name, size in sizes.items()}
     return Sides(drawn["train"], drawn["heldout"], sizes | counts, quarantined)
+
+
+def _distinct(path: str, format: Format, counts: dict[str, int], quarantined: list[Quarantined]) -> list[Document]:
+    """The notes of distinct texts; what is left out is counted."""
+    distinct: dict[str, Document] = {}
+    for record in read_records(path, format):
+        if isinstance(record, Quarantined):
+            quarantined.append(record)
+        elif not record.text.strip():
+            counts["empty"] += 1
+        elif secret_of(record.text):
+            counts["planted"] += 1
+        elif record.text in distinct:
+            counts["repeated"] += 1
+        else:
+            distinct[record.text] = record
+    return list(distinct.values())
+
+
+def _trained_on(model: Path, notes: Sequence[Document]) -> list[Document]:
+    """Notes without those that the run of the model held out, as far as its hashes of long texts tell."""
+    path = model.parent / SEEN
+    if not path.is_file():
+        return list(notes)
+    held = json.loads(path.read_text(encoding="utf-8"))
+    sets = [(one["salt"], set(one["hashes"])) for one in (held, *held.get("before", ()))]
+
+    def known(text: str) -> bool:
+        hashes = [(long_text_hashes([text], salt), seen) for salt, seen in sets]
+        return any(not own or own[0] in seen for own, seen in hashes)  # a short text has no hash
+
+    return [note for note in notes if known(note.text)]
 
 
 def _check(model: str, parts: dict[str, list[Document]]) -> None:

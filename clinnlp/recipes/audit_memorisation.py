@@ -52,7 +52,7 @@ class AuditMemorisation:
     """Other secrets that each planted one is ranked among; 1023 make exposure 10 bits at most."""
     notes: int = 1000
     """Notes of each side that are looked at, at most, drawn by group."""
-    draws: int = 8
+    draws: int = 4
     """Draws of masks that the loss of a note is averaged over; 15 % of its tokens are masked in each."""
     block: int = 512
     """Longest row in tokens, specials included; longer notes are cut into pieces."""

@@ -1,5 +1,7 @@
 """What a masked LM answers, note by note and secret by secret: what attacks on its training notes start from."""
 
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ from clinnlp.errors import ConfigError
 from clinnlp.training.loader import Draw
 from clinnlp.training.pretraining import FIXED_EPOCH, BlockSource
 
+log = logging.getLogger("clinnlp")
+
+SECONDS = 30  # between lines of progress
 ROUND = 64  # masked positions of a batch are filled up to a multiple of this, so that memory is reused
 
 
@@ -30,8 +35,12 @@ def note_losses(
     note_of = np.searchsorted(bounds, firsts, side="right") - 1
     sums, counts = np.zeros(len(bounds) - 1), np.zeros(len(bounds) - 1, np.int64)
     order = np.argsort(-source.lengths, kind="stable")
+    told = time.monotonic()
     for first in range(0, len(order), batch):
         some = order[first : first + batch]
+        if time.monotonic() - told > SECONDS:
+            told = time.monotonic()
+            log.info("asked %d of %d rows", first, len(order))
         for epoch in range(FIXED_EPOCH, FIXED_EPOCH + draws):
             given = source.collate([Draw(epoch, int(index), 1.0) for index in some])
             labels = given.pop("labels")

@@ -244,7 +244,7 @@ def test_refusals_of_canaries(words: str, told: str, tmp_path: Path, capsys: pyt
     assert told in capsys.readouterr().err
 
 
-def test_notes_of_the_base_that_were_trained_on_are_no_held_out_notes(
+def test_what_the_run_of_the_model_remembers_is_believed(
     tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = [note | {"text": f"{note['text']} {note['text']}"} for note in made("read", 20)]
@@ -254,6 +254,15 @@ def test_notes_of_the_base_that_were_trained_on_are_no_held_out_notes(
     given = ("--train", write_jsonl(tmp_path / "t.jsonl", made("train", 20)), "--heldout", path)
     assert clinnlp("audit", "memorisation", tmp_path / "run" / "model", *given, "--out", tmp_path / "out") == 4
     told = "heldout: notes with a text of 200 or more characters that the model was pretrained on: 18 of 20."
+    assert told in capsys.readouterr().err
+    given = ("--train", path, "--heldout", write_jsonl(tmp_path / "h.jsonl", made("heldout", 20)))
+    assert clinnlp("audit", "memorisation", tmp_path / "run" / "model", *given, "--out", tmp_path / "out") == 0
+    counts = audited(tmp_path / "out")["notes"]
+    assert (counts["train"], counts["not_trained_on"]) == (18, 2), "pretrain held two of them out"
+    never = [note | {"text": f"{note['text']} {note['text']}"} for note in made("never", 20)]
+    given = ("--train", write_jsonl(tmp_path / "n.jsonl", never), *given[2:])
+    assert clinnlp("audit", "memorisation", tmp_path / "run" / "model", *given, "--out", tmp_path / "never") == 2
+    told = "train: 0 distinct notes with text that the model was trained on, and at least 10 are needed."
     assert told in capsys.readouterr().err
 
 
@@ -266,7 +275,7 @@ def test_only_so_many_notes_are_looked_at_and_notes_without_patients_are_units(t
     facts = audited(tmp_path / "out")
     assert facts["notes"] == {
         "train": 12, "heldout": 12, "not_drawn_train": 18, "not_drawn_heldout": 18,
-        "empty": 0, "repeated": 2, "planted": 0, "quarantined": 0,
+        "empty": 0, "repeated": 2, "planted": 0, "not_trained_on": 0, "quarantined": 0,
     }  # fmt: skip
     assert facts["attacks"].keys() == {"note"} and facts["why_no_groups"] == "no note names its patient (group)"
     assert facts["attacks"]["note"]["loss"]["auc_interval"]["unit"] == "document"
