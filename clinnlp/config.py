@@ -61,9 +61,9 @@ def plain(settings: Any) -> Any:
         for field in dataclasses.fields(settings):
             value = getattr(settings, field.name)
             if _is_flat(field):
-                values |= {_key(field): _name(value)} | plain(value)
+                values |= {_key(field): name_of(value)} | plain(value)
             elif hasattr(value, "kind"):
-                values[_key(field)] = {"name": _name(value), **plain(value)}
+                values[_key(field)] = {"name": name_of(value), **plain(value)}
             else:
                 values[_key(field)] = plain(value)
         return values
@@ -146,7 +146,7 @@ def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:
             default = str(field.default)
         elif field.default_factory is not MISSING:
             made = field.default_factory()
-            default = _name(made) if hasattr(made, "kind") else str(made)
+            default = name_of(made) if hasattr(made, "kind") else str(made)
         rows.append((where, default, meanings.get(field.name, "")))
     return rows
 
@@ -223,7 +223,8 @@ def _unknown(path: str, key: str, valid: list[str]) -> ConfigError:
     )
 
 
-def _name(plugin: Any) -> str:
+def name_of(plugin: Any) -> str:
+    """The name that a plug-in is chosen by."""
     return type(plugin).__module__.rsplit(".", 1)[-1]
 
 

@@ -22,26 +22,31 @@ READ_AT_ONCE = 256  # notes whose offsets are in memory
 
 @dataclass(frozen=True, slots=True)
 class TokenStore:
-    """A corpus tokenized once: `ids (N,)` and `marks (N,)` of all notes end to end.
+    """A corpus tokenized once: `ids`, `marks` and `kinds`, all (N,), of all notes end to end; `targets (D,)` of notes.
 
-    Note d is at `bounds[d]:bounds[d + 1]`. The marks are those of `clinnlp.encode.marks`.
+    Note d is at `bounds[d]:bounds[d + 1]`. What they mean is said in `clinnlp.encode.marks`.
     """
 
     ids: NDArray[np.int32]
     marks: NDArray[np.uint8]
+    kinds: NDArray[np.uint8]
+    targets: NDArray[np.int64]
     bounds: NDArray[np.int64]
 
     @classmethod
     def of(cls, tokenizer: NoteTokenizer, notes: Iterable[MarkedText]) -> "TokenStore":
         """Tokenize notes; their texts and offsets are held for a few at a time."""
-        ids, marks = [np.zeros(0, np.int32)], [np.zeros(0, np.uint8)]
+        ids, marks = [np.zeros(0, np.int32)], [(np.zeros(0, np.uint8), np.zeros(0, np.uint8))]
+        targets: list[int] = []
         left = iter(notes)
         while some := list(islice(left, READ_AT_ONCE)):
             read = tokenizer.encode_many([note.text for note in some])
             ids += [tokens.ids for tokens in read]
             marks += [token_marks(note, tokens) for note, tokens in zip(some, read, strict=True)]
+            targets += [note.target for note in some]
         bounds = np.cumsum([len(part) for part in ids], dtype=np.int64)
-        return cls(np.concatenate(ids), np.concatenate(marks), bounds)
+        marked, kinds = (np.concatenate(parts) for parts in zip(*marks, strict=True))
+        return cls(np.concatenate(ids), marked, kinds, np.array(targets, np.int64), bounds)
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -49,17 +54,20 @@ class TokenStore:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of the model, filled up on the right: `ids`, `marks`, `pieces`, `positions`, all (B, S); `lengths (B,)`.
+    """Rows of the model, filled up on the right: `ids`, `marks`, `kinds`, `pieces`, `positions`, all (B, S).
 
     `pieces` numbers the piece a position belongs to, -1 is padding; `positions` restart with each piece. Padding and
-    the tokens that frame a piece are marked FRAME.
+    the tokens that frame a piece are marked FRAME. `lengths`, the note of the first piece and its target are (B,).
     """
 
     ids: NDArray[np.int64]
     marks: NDArray[np.uint8]
+    kinds: NDArray[np.uint8]
     pieces: NDArray[np.int64]
     positions: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    notes: NDArray[np.int64]
+    targets: NDArray[np.int64]
 
     @property
     def special(self) -> NDArray[np.bool_]:
@@ -88,6 +96,7 @@ class PackedBlocks:
         rows = best_fit(lengths, size) if pack else [[index] for index in range(len(pieces))]
         self.rows = [[pieces[index] for index in row] for row in rows]
         self.lengths = np.array([sum(lengths[index] for index in row) for row in rows], dtype=np.int64)
+        self.notes = np.searchsorted(store.bounds, [row[0][0] for row in self.rows], side="right") - 1
         self._places = np.arange(size)
 
     def __len__(self) -> int:
@@ -98,7 +107,7 @@ class PackedBlocks:
         lengths = self.lengths[list(indices)]
         shape = (len(lengths), int(lengths.max()))
         ids, marks = np.full(shape, self.pad_id, np.int64), np.full(shape, FRAME | WORD, np.uint8)
-        pieces, positions = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+        pieces, positions, kinds = np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.uint8)
         before, after = len(self.prefix), len(self.suffix)
         for row, index in enumerate(indices):
             start = 0
@@ -110,11 +119,13 @@ class PackedBlocks:
                 ids[row, inner:stop] = self.store.ids[first:last]
                 ids[row, stop:end] = self.suffix
                 marks[row, inner:stop] = self.store.marks[first:last]
+                kinds[row, inner:stop] = self.store.kinds[first:last]
                 marks[row, inner] = BEGUN[marks[row, inner]]  # where a note was cut, the rest is a word of its own
                 pieces[row, start:end] = number
                 positions[row, start:end] = self._places[: end - start]
                 start = end
-        return Rows(ids, marks, pieces, positions, lengths)
+        notes = self.notes[list(indices)]
+        return Rows(ids, marks, kinds, pieces, positions, lengths, notes, self.store.targets[notes])
 
 
 def best_fit(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -157,18 +168,18 @@ def attention(
         near = (distance[:, None] - distance[None, :]).abs() <= config.sliding_window
         mask = {"full_attention": mask, "sliding_attention": torch.where(same & near, nothing, blocked)}
     given: dict[str, Any] = {"attention_mask": mask}
-    if "position_ids" in inspect.signature(_inner(model).forward).parameters:
+    if "position_ids" in inspect.signature(inner(model).forward).parameters:
         given["position_ids"] = positions + position_offset(model)
     return given
 
 
 def position_offset(model: "torch.nn.Module") -> int:
     """The position number of the first token: RoBERTa and its kin start behind their padding index."""
-    embeddings = getattr(_inner(model).base_model, "embeddings", None)
+    embeddings = getattr(inner(model).base_model, "embeddings", None)
     return int(getattr(embeddings, "padding_idx", None) or -1) + 1
 
 
-def _inner(model: "torch.nn.Module") -> Any:
+def inner(model: "torch.nn.Module") -> Any:
     """The transformers model inside a peft or data-parallel wrapper."""
     inner: Any = getattr(model, "module", model)
     return inner.get_base_model() if hasattr(inner, "get_base_model") else inner

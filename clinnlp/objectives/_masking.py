@@ -107,7 +107,11 @@ def corrupted(
 
 
 def show_masked_only(model: "torch.nn.Module") -> None:
-    """Make the head see only the positions given as `masked` (flat indices into B * S)."""
+    """Make the head see only the positions given as `masked` (flat indices into B * S); once is enough."""
+    inner: Any = model
+    if getattr(inner, "shows_masked_only", False):
+        return
+    inner.shows_masked_only = True
     positions: list[torch.Tensor] = []
 
     def take(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from clinnlp.core.document import Document
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from clinnlp.encode.marks import Ranges
+    from clinnlp.encode.marks import MarkedText
     from clinnlp.encode.packing import Rows
     from clinnlp.encode.tokens import NoteTokenizer
+
+CORPUS = "clinnlp corpus"  # the key in a document's `meta` for the number of the corpus it was read from
 
 
 @dataclass(frozen=True)
@@ -27,31 +29,47 @@ class Objective:
 
     kind: ClassVar[str] = "objectives"
     model_class: ClassVar[str] = "AutoModelForMaskedLM"
-    """The transformers class whose head the objective trains."""
+    """The transformers class of the model that is trained."""
+    guesses_tokens: ClassVar[bool] = True
+    """Whether it trains the masked-LM head. Only then are pieces of several notes packed into a row."""
+    compares: ClassVar[bool] = False
+    """Whether the loss compares the rows of a batch: it is then another one for another `fit.batch`."""
+    pairs: ClassVar[int] = 0
+    """1 if a row is made into a pair of stretches, which takes a separator more; 2 if of two rows."""
+    dropout: ClassVar[float] = 0.0
+    """Dropout of the encoder; little is needed in a pass or three over a corpus."""
 
     def files(self) -> tuple[Path, ...]:
         """Files that the options name: a run is not taken up with others."""
         return ()
 
-    def check(self, documents: Sequence[Document]) -> None:
-        """Raise ConfigError if the notes to train on lack what the objective needs."""
+    def on(self, documents: Sequence[Document]) -> Self:
+        """The objective for these notes. Raises ConfigError if they lack what it needs."""
+        return self
 
-    def entities(self, document: Document) -> "Ranges":
-        """The stretches of a note that are marked as entities in its rows."""
-        return ()
+    def mark(self, document: Document) -> "MarkedText":
+        """A note with what the objective must know of its text."""
+        from clinnlp.encode.marks import MarkedText
+        from clinnlp.text.identified import placeholders
+
+        return MarkedText(document.text, placeholders(document.text))
 
     def prepare(self, model: "torch.nn.Module") -> None:
-        """Install what the loss needs on the model, once, before training."""
+        """Install what the loss needs on a masked LM, before training."""
         from clinnlp.objectives._masking import show_masked_only
 
         show_masked_only(model)
 
+    def finish(self, model: "torch.nn.Module") -> None:
+        """Take off what `prepare` installed and a user has no use for."""
+
     def corrupt(
         self, rows: "Rows", tokenizer: "NoteTokenizer", progress: float, randoms: "Iterable[np.random.Generator]"
     ) -> dict[str, "NDArray[Any]"]:
-        """Packed rows as the model will see them: arrays (B, S), `labels` among them.
+        """Rows as the model will see them: arrays (B, S), and `labels`, -100 where nothing is to be learned.
 
-        `randoms` gives the generator of each row in turn, to be used before the next is taken.
+        `randoms` gives the generator of each row in turn, to be used before the next is taken. With `pairs = 2` there
+        are 2 B rows, of which the second half are the others of the pairs.
         """
         raise AssertionError(f"{type(self).__name__} defines no corrupt()")
 

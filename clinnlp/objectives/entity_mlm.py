@@ -1,16 +1,16 @@
 """Masked language modelling of entities."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinnlp.core.document import Document
-from clinnlp.encode.marks import CLOSED, ENTITY, INSIDE, Ranges
+from clinnlp.encode.marks import CLOSED, ENTITY, INSIDE, MarkedText, Ranges
 from clinnlp.encode.packing import Rows
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ConfigError
@@ -51,10 +51,10 @@ class EntityMlm(Objective):
         """The gazetteer."""
         return () if self.gazetteer is None else (self.gazetteer,)
 
-    def check(self, documents: Sequence[Document]) -> None:
-        """Raise ConfigError if no note holds an entity."""
-        if any(self.entities(document) for document in documents):
-            return
+    def on(self, documents: Sequence[Document]) -> Self:
+        """Raises ConfigError if no note holds an entity."""
+        if any(self._entities(document) for document in documents):
+            return self
         looked = "and the gazetteer finds none" if self.gazetteer else "and no gazetteer is given"
         raise ConfigError(
             f"the notes hold no annotated spans, {looked}", where="objective entity_mlm",
@@ -62,10 +62,9 @@ class EntityMlm(Objective):
             "them, or take objective whole_word_mlm",
         )  # fmt: skip
 
-    def entities(self, document: Document) -> Ranges:
-        """The spans of a note and what the gazetteer finds in it."""
-        spans = [part for span in document.spans for part in span.fragments or ((span.start, span.end),)]
-        return spans + (self._surfaces.find(document.text) if self._surfaces else [])
+    def mark(self, document: Document) -> MarkedText:
+        """A note with its spans and what the gazetteer finds in it."""
+        return replace(super().mark(document), entities=self._entities(document))
 
     def corrupt(
         self, rows: Rows, tokenizer: NoteTokenizer, progress: float, randoms: Iterable[np.random.Generator]
@@ -81,6 +80,10 @@ class EntityMlm(Objective):
         left = wanted - hidden.sum(axis=1)
         hidden |= ~entity & _below(draws, left, every - inside)
         return corrupted(rows, settled(rows, hidden, begins, draws), draws.fates, tokenizer)
+
+    def _entities(self, document: Document) -> Ranges:
+        spans = [part for span in document.spans for part in span.fragments or ((span.start, span.end),)]
+        return spans + (self._surfaces.find(document.text) if self._surfaces else [])
 
     @cached_property
     def _surfaces(self) -> Gazetteer | None:

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clinnlp.recipes._pretraining_measures import MASKED, NOTES, SOURCE
 from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
     from clinnlp.evaluation.panels import Axis, Panel
 
+HEAD = ("measured", "before", "after", "targets")
 PARTS = 4  # of an axis
 
 
@@ -27,10 +29,12 @@ def write_card(folder: Path, base: str, facts: Mapping[str, Any], notes: Mapping
     """Write README.md of a model folder; what is not known says `not provided`."""
     from clinnlp.evaluation.rendering import code
 
-    held = facts["held_out"]
+    rows = list(_rows(facts))
+    measured = "\n".join(f"| {' | '.join(row)} |" for row in (HEAD, ("---",) * len(HEAD), *rows))
+    masked = "fill-mask" if any(name in MASKED for name in facts["held_out"]) else "feature-extraction"
     text = f"""---
 library_name: transformers
-pipeline_tag: fill-mask
+pipeline_tag: {masked}
 tags: [clinnlp, clinical]
 ---
 
@@ -38,9 +42,11 @@ tags: [clinnlp, clinical]
 
 - Base model: {code(base)}
 - Training text: {notes["train"]:,} distinct notes, {facts["tokens"]:,} tokens; {facts["steps"]:,} steps
-- Held-out masked-LM perplexity ({notes["held_out"]:,} notes, {held["masked_tokens"]:,} fixed masks): \
-{held["perplexity_before"]:,.1f} before, {held["perplexity_after"]:,.1f} after
 - Source, language and licence of the training text, intended use, memorisation audit: not provided
+
+Measured on {notes["held_out"]:,} notes that were held out; what is hidden is the same before and after:
+
+{measured}
 
 Perplexities under different vocabularies cannot be compared. Parts of the notes may have been learned by heart: until
 that was measured, treat the weights as you treat the notes.
@@ -48,14 +54,19 @@ that was measured, treat the weights as you treat the notes.
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """The figures before and after, a row for each; see HEAD."""
+    for name, held in facts["held_out"].items():
+        score = "perplexity" if name in MASKED else "loss"
+        shown = (f"{held[f'{score}_{when}']:,.{2 if name in MASKED else 4}f}" for when in ("before", "after"))
+        before, after = shown
+        told = f"{MASKED[name]}, masked-LM perplexity" if name in MASKED else f"held-out notes, loss of {name}"
+        yield told, before, after, f"{held['targets']:,}"
+
+
 def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
-    held = facts["held_out"]
-    yield f"{'masked-LM perplexity':<28}{'before':>12}{'after':>12}{'masked tokens':>16}"
-    yield ""
-    yield (
-        f"{'held-out notes':<28}{held['perplexity_before']:>12,.2f}{held['perplexity_after']:>12,.2f}"
-        f"{held['masked_tokens']:>16,}"
-    )
+    for row in (HEAD, *_rows(facts)):
+        yield f"{row[0]:<44}{row[1]:>12}{row[2]:>12}{row[3]:>12}"
     yield ""
     yield from (f"{sentence}." for sentence in _sentences(facts))
     yield ""
@@ -64,9 +75,11 @@ def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
 
 def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     held = facts["held_out"]
-    gain = held["loss_before"] - held["loss_after"]
-    better = "lower" if gain >= 0 else "HIGHER: the training did harm"
-    yield f"The loss of a held-out masked token is {abs(gain):.4f} nats {better}; the masks are the same both times"
+    for name, told in ((NOTES, "the training did harm"), (SOURCE, "forgotten")):
+        if name in held:
+            gain = held[name]["loss_before"] - held[name]["loss_after"]
+            better = "lower" if gain >= 0 else f"HIGHER: {told}"
+            yield f"The loss of a masked token of {MASKED[name]} is {abs(gain):.4f} nats {better}"
     fill = f"{100 * facts['fill']:.0f} % full, {'packed' if facts['packed'] else 'not packed'}"
     yield f"{facts['tokens']:,} tokens in {facts['rows']:,} rows of {facts['row_size']} ({fill})"
     speed = f"{facts['tokens_per_second']:,.0f} tokens/s on {facts['device']} in {facts['precision']}"
@@ -76,10 +89,7 @@ def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
 def _panels(facts: Mapping[str, Any]) -> Iterator["Panel"]:
     from clinnlp.evaluation.panels import Chart, Line, Panel, Point, Table
 
-    held = facts["held_out"]
-    row = ("held-out notes", f"{held['perplexity_before']:,.2f}", f"{held['perplexity_after']:,.2f}")
-    table = Table(("masked-LM perplexity", "before", "after", "masked tokens"), ((*row, f"{held['masked_tokens']:,}"),))
-    yield Panel("Perplexity", tuple(_sentences(facts)), (table,))
+    yield Panel("Before and after", tuple(_sentences(facts)), (Table(HEAD, tuple(_rows(facts))),))
     rows = [row for row in facts["history"] if "loss" in row]
     if len(rows) > 1:
         points = tuple(Point(r["step"], r["loss"], caption=f"step {r['step']}: {r['loss']:.4f}") for r in rows)

@@ -26,7 +26,7 @@ def run(settings: Demo) -> int:
     given = {**raw, "out": str(settings.out), "root": str(bundled("data")), "seed": settings.seed}
     status = pipeline.run(config.build(pipeline.Pipeline, given))
 
-    adapted = _json(settings.out / "pretrain" / "metrics.json")["pretraining"]["held_out"]
+    adapted = _json(settings.out / "pretrain" / "metrics.json")["pretraining"]["held_out"]["notes"]
     tuned = _json(settings.out / "finetune" / "manifest.json")["facts"]
     scores = _json(settings.out / "evaluate" / "metrics.json")["entity"]
     counts = _json(settings.out / "label" / "counts.json")

@@ -1,40 +1,31 @@
 """`clinnlp pretrain`: continued pretraining of an encoder on notes, or pretraining from random weights."""
 
 import logging
-import math
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clinnlp.core.document import Document, Quarantined
-from clinnlp.core.run import Run, sha256_files, write_json
-from clinnlp.errors import QUARANTINED, ConfigError, DataError
-from clinnlp.formats.base import Format, read_records
-from clinnlp.formats.jsonl import Jsonl
+from clinnlp.config import name_of
+from clinnlp.core.run import Run, write_json
+from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.objectives.base import Objective
 from clinnlp.objectives.mlm import Mlm
-from clinnlp.recipes._data import DataSettings, data_sha256, write_quarantine
+from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
+from clinnlp.recipes._pretraining_data import Corpus, Replay, block_source, read_notes
+from clinnlp.recipes._pretraining_measures import NOTES, SOURCE, Measures
 from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.training.settings import FitSettings
 from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
     from clinnlp.encode.tokens import NoteTokenizer
+    from clinnlp.training.fit import Fit
     from clinnlp.training.pretraining import BlockSource
 
 log = logging.getLogger("clinnlp")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """One more set of notes to pretrain on."""
-
-    notes: str
-    """A file, a folder or a quoted glob."""
-    format: Format = field(default_factory=Jsonl, metadata={"flat": True})
-    """How the notes are stored; the options of the format stand beside its name."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,20 @@ class Scratch:
 
 
 @dataclass(frozen=True)
+class More:
+    """One more objective, trained beside the first on rows of its own."""
+
+    objective: Objective = field(default_factory=Mlm, metadata={"flat": True})
+    """Its name; its options stand beside it."""
+    weight: float = 1.0
+    """Its mean loss is added with this weight."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ConfigError("must be over 0", where="more.weight")
+
+
+@dataclass(frozen=True)
 class Pretrain:
     """Adapt an encoder to clinical notes by masked language modelling, or pretrain one from random weights."""
 
@@ -70,19 +75,23 @@ class Pretrain:
     scratch: Scratch = field(default_factory=Scratch)
     """The architecture when there is no base."""
     data: DataSettings = field(default_factory=DataSettings)
-    """The notes; only data.train is read, and its annotations by objective entity_mlm alone."""
+    """The notes; only data.train is read, and its annotations by objectives that need them."""
     corpora: tuple[Corpus, ...] = ()
     """More notes, each with its own format."""
+    replay: Replay = field(default_factory=Replay)
+    """Source text: some is trained on beside the notes, some held out to measure what is forgotten."""
     root: Path = Path()
     """Folder that relative paths of notes start from."""
     held_out: float = 0.05
     """Share of the distinct notes (by group) that perplexity is measured on and that is never trained on."""
     objective: Objective = field(default_factory=Mlm)
     """The pretraining loss."""
+    more: tuple[More, ...] = ()
+    """More objectives at the same time, each with its weight."""
     block: int = 512
     """Longest row in tokens, specials included."""
-    dropout: float = 0.0
-    """Dropout while pretraining: a pass or three over a corpus does not overfit; the saved config keeps the base's."""
+    dropout: float | None = None
+    """Dropout while pretraining; null takes the objective's, 0 for masked LM. The saved config keeps the base's."""
     packing: bool = True
     """Put pieces of several notes into one row, none seeing another."""
     store: Literal["fp32", "fp16"] = "fp32"
@@ -99,10 +108,19 @@ class Pretrain:
     def __post_init__(self) -> None:
         if self.data.train is None and not self.corpora:
             raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
-        if not 0 <= self.dropout < 1:
+        if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ConfigError("must be a share from 0 to under 1", where="dropout")
+        if self.fit.batch < 2 and any(objective.compares for objective in self.objectives):
+            raise ConfigError(
+                "an objective compares the rows of a batch", where="fit.batch", next="give 2 or more; 32 is usual"
+            )
         if not 0 < self.held_out < 1:
             raise ConfigError("must be a share between 0 and 1", where="held_out")
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """All objectives, the first one first."""
+        return [self.objective, *(more.objective for more in self.more)]
 
 
 def run(settings: Pretrain) -> int:
@@ -110,47 +128,51 @@ def run(settings: Pretrain) -> int:
     # 1. notes: distinct texts, some of them held out
     run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
     run.clear(CHECKPOINTS)
-    train, held_out = _read(settings, run)
-    texts = [document.text for document in train]
+    corpora = [*([Corpus(settings.data.train, settings.data.format)] if settings.data.train else []), *settings.corpora]
+    notes = read_notes(corpora, settings.replay, settings.root, settings.held_out, settings.objectives, run)
+    texts = [document.text for document in notes.train]
+    objectives = [objective.on([*notes.train, *notes.held_out]) for objective in settings.objectives]
 
-    # 2. model and tokenizer, and the notes as packed blocks
+    # 2. model and tokenizer, and the notes as rows
     from clinnlp.models.load import longest_row
-    from clinnlp.training.fit import fit, plan_steps
-    from clinnlp.training.pretraining import can_pack, masked_loss, set_dropout
+    from clinnlp.training.fit import fit
+    from clinnlp.training.pretraining import MixedSource, can_pack, set_dropout
 
-    model, tokenizer = _model(settings, texts, run)
+    model, tokenizer, fresh = _model(settings, texts, run)
     size = longest_row(model, settings.block)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
-    sources = [_source(settings, part, tokenizer, size, packed) for part in (train, held_out)]
-    blocks = sources[0].blocks
-    fill = float(blocks.lengths.sum() / (len(blocks) * size))
-    log.info("%d tokens in %d rows of %d (%.0f %% full)", len(blocks.store.ids), len(blocks), size, 100 * fill)
+    rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed)
+    first, *others = [rows(objective, notes.train) for objective in objectives]
+    facts = _told(first, size)
 
-    # 3. train, with the held-out perplexity before and after
-    settings.objective.prepare(model)
-    set_dropout(model, settings.dropout)
-    before, targets = masked_loss(model, sources[1], settings.fit.batch)
-    log.info("held-out perplexity before: %.2f (%d masked tokens)", math.exp(before), targets)
+    # 3. train, with what is held out measured before and after
+    guesses = not fresh or any(objective.guesses_tokens for objective in objectives)
+    plain = Mlm()
+    measures = Measures(model, settings.fit.batch)
+    if guesses:
+        parts = {NOTES: notes.held_out, SOURCE: notes.source}
+        measures.sources |= {name: rows(plain, part) for name, part in parts.items() if part}
+    measures.sources |= {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}
+    for objective in objectives:
+        objective.prepare(model)
+    set_dropout(model, _dropout(settings))
+    measures.take("before")
     checkpoints = checkpoints_of(run)
-    groups = _groups(model, settings.fit)
-    score = (lambda: -masked_loss(model, sources[1], settings.fit.batch)[0]) if settings.fit.evaluations else None
-    fitted = fit(model, sources[0], groups, settings.fit, settings.seed, score, checkpoints)
-    after, _ = masked_loss(model, sources[1], settings.fit.batch)
-    log.info("held-out perplexity after: %.2f", math.exp(after))
+    score = (lambda: -measures.loss(_stops_by(objectives[0], measures))) if settings.fit.evaluations else None
+    source = (
+        MixedSource(first, [(m.weight, o) for m, o in zip(settings.more, others, strict=True)]) if others else first
+    )
+    fitted = fit(model, source, _groups(model, settings.fit), settings.fit, settings.seed, score, checkpoints)
+    measures.take("after")
 
     # 4. save
-    seen = int(blocks.lengths.sum()) * fitted.steps / plan_steps(len(blocks), settings.fit)[1]
-    facts = {
-        "held_out": {"loss_before": before, "loss_after": after, "masked_tokens": targets,
-                     "perplexity_before": math.exp(before), "perplexity_after": math.exp(after)},
-        "tokens": len(blocks.store.ids), "rows": len(blocks), "row_size": size, "fill": fill, "packed": packed,
-        "steps": fitted.steps, "train_seconds": round(fitted.seconds, 1),
-        "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
-    }  # fmt: skip
+    facts |= {"held_out": measures.facts, **_spent(fitted, first, settings.fit)}
     remember_trained_on(run, texts, "pretraining", settings.base)
-    _save(settings, run, model, tokenizer)
+    for objective in objectives:
+        objective.finish(model)
+    _save(settings, run, model if guesses else model.base_model, tokenizer)
     _tell(settings, run, facts | {"history": fitted.history})
     run.finish(facts)
     checkpoints.remove()
@@ -158,47 +180,31 @@ def run(settings: Pretrain) -> int:
     return QUARANTINED if run.manifest.facts["notes"]["quarantined"] else 0
 
 
-def _read(settings: Pretrain, run: Run) -> tuple[list[Document], list[Document]]:
-    """The notes of distinct texts to train on and those held out."""
-    from clinnlp.text.splits import split
+def _told(source: "BlockSource", size: int) -> dict[str, Any]:
+    """What there is to train on, said and kept."""
+    rows, tokens = len(source.lengths), len(source.blocks.store.ids)
+    fill = float(source.lengths.sum() / (rows * size))
+    log.info("%d tokens in %d rows of %d (%.0f %% full)", tokens, rows, size, 100 * fill)
+    return {"tokens": tokens, "rows": rows, "row_size": size, "fill": fill, "packed": source.blocks.packed}
 
-    corpora = [*settings.corpora]
-    if settings.data.train is not None:
-        corpora.insert(0, Corpus(settings.data.train, settings.data.format))
-    distinct: dict[str, Document] = {}
-    quarantined: list[Quarantined] = []
-    hashes: dict[str, str] = {}
-    notes = empty = 0
-    for number, corpus in enumerate(corpora):
-        path = str(settings.root / corpus.notes)
-        hashes[f"corpus {number}"] = data_sha256(path, corpus.format)
-        for record in read_records(path, corpus.format):
-            if isinstance(record, Quarantined):
-                quarantined.append(record)
-                continue
-            notes += 1
-            empty += not record.text.strip()
-            if record.text.strip():
-                distinct.setdefault(record.text, record)
-    if not distinct:
-        where = ", ".join(str(settings.root / corpus.notes) for corpus in corpora)
-        raise DataError("no documents with text", where=where, next="check the path and the format")
-    settings.objective.check(list(distinct.values()))
-    hashes |= {f"objective {number}": sha256_files([path]) for number, path in enumerate(settings.objective.files())}
-    run.pin("data", hashes)
-    parts = split(list(distinct.values()), {"train": 1 - settings.held_out, "held_out": settings.held_out}, seed=13)
-    counts = {
-        "notes": notes, "empty": empty, "repeated": notes - empty - len(distinct), "quarantined": len(quarantined),
-        "train": len(parts["train"]), "held_out": len(parts["held_out"]),
+
+def _spent(fitted: "Fit", source: "BlockSource", settings: FitSettings) -> dict[str, Any]:
+    from clinnlp.training.fit import plan_steps
+
+    seen = int(source.lengths.sum()) * fitted.steps / plan_steps(len(source.lengths), settings)[1]
+    return {
+        "steps": fitted.steps, "train_seconds": round(fitted.seconds, 1),
+        "tokens_per_second": round(seen / fitted.seconds, 1), "device": fitted.device, "precision": fitted.precision,
     }  # fmt: skip
-    run.manifest.facts["notes"] = counts
-    write_quarantine(run.folder, quarantined)
-    log.info("notes: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    return parts["train"], parts["held_out"]
 
 
-def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTokenizer]":
-    """The model to train and its tokenizer, from a base or from nothing."""
+def _stops_by(objective: Objective, measures: Measures) -> str:
+    """The held-out loss that training may stop by: that of the first objective."""
+    return name_of(objective) if name_of(objective) in measures.sources else NOTES
+
+
+def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTokenizer, bool]":
+    """The model to train, its tokenizer, and whether its masked-LM head is fresh."""
     from transformers import BertConfig, BertForMaskedLM, set_seed
 
     from clinnlp.encode.tokens import NoteTokenizer
@@ -215,7 +221,7 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
         run.pin("weights", {"base": base.sha256()})
         if fresh:
             log.warning("the base has no language-model head: it gets a fresh one (%d new weights)", len(fresh))
-        return model, tokenizer
+        return model, tokenizer, bool(fresh)
     new = settings.scratch
     train_wordpiece(texts, new.vocabulary, new.positions, run.folder / "model")
     run.pin("weights", {"vocabulary": sha256_of(run.folder / "model" / "vocab.txt")})
@@ -226,21 +232,11 @@ def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTo
         num_attention_heads=new.heads, intermediate_size=new.intermediate, max_position_embeddings=new.positions,
         pad_token_id=tokenizer.pad_id,
     )  # fmt: skip
-    return BertForMaskedLM(shape), tokenizer
+    return BertForMaskedLM(shape), tokenizer, True
 
 
-def _source(
-    settings: Pretrain, notes: list[Document], tokenizer: "NoteTokenizer", size: int, packed: bool
-) -> "BlockSource":
-    from clinnlp.encode.marks import MarkedText
-    from clinnlp.encode.packing import PackedBlocks, TokenStore
-    from clinnlp.text.identified import placeholders
-    from clinnlp.training.pretraining import BlockSource
-
-    objective = settings.objective
-    marked = (MarkedText(note.text, placeholders(note.text), objective.entities(note)) for note in notes)
-    blocks = PackedBlocks(TokenStore.of(tokenizer, marked), tokenizer, size, packed)
-    return BlockSource(blocks, objective, tokenizer, settings.seed)
+def _dropout(settings: Pretrain) -> float:
+    return max(objective.dropout for objective in settings.objectives) if settings.dropout is None else settings.dropout
 
 
 def _groups(model: Any, settings: FitSettings) -> list[dict[str, Any]]:
@@ -264,7 +260,8 @@ def _tell(settings: Pretrain, run: Run, facts: dict[str, Any]) -> None:
     notes = run.manifest.facts["notes"]
     base = "random weights" if settings.base is None else f"weights sha256 {run.manifest.weights['base']}"
     shown = {"base": base, "notes": ", ".join(f"{count:,} {name}" for name, count in notes.items())}
-    shown |= {"objective": type(settings.objective).__name__, "seed": str(settings.seed), "clinnlp": VERSION}
+    names = [name_of(settings.objective), *(f"{m.weight:g} {name_of(m.objective)}" for m in settings.more)]
+    shown |= {"objective": " + ".join(names), "seed": str(settings.seed), "clinnlp": VERSION}
     write_report(run.folder, facts, shown)
     write_card(run.folder / "model", base, facts, notes)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ import torch
 from clinnlp.encode.packing import PackedBlocks, attention
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.base import Objective
-from clinnlp.training.loader import Draw
+from clinnlp.training.loader import Draw, generator
 
 FIXED_EPOCH = 2**31  # the epoch number of held-out masks: no training epoch reaches it
 KEY = 0x6D61736B  # the second half of the generator's key: masks have a sequence of their own
@@ -28,14 +28,57 @@ class BlockSource:
 
     def collate(self, examples: Sequence[Draw]) -> dict[str, torch.Tensor]:
         """Blocks as they are seen in an epoch, side by side, padded: (B, S)."""
-        rows = self.blocks.take([draw.index for draw in examples])
-        made = self.objective.corrupt(rows, self.tokenizer, examples[0].progress, generators(self.seed, examples))
+        indices = [draw.index for draw in examples]
+        if self.objective.pairs == 2:
+            indices += [self._other(draw) for draw in examples]
+        rows, randoms = self.blocks.take(indices), generators(self.seed, examples)
+        made = self.objective.corrupt(rows, self.tokenizer, examples[0].progress, randoms)
         return {name: torch.from_numpy(array) for name, array in made.items()}
 
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
         """The objective's loss, the pieces of each row kept apart."""
         given = attention(model, batch.pop("pieces"), batch.pop("positions"), self.blocks.packed)
         return self.objective.loss(model, {**batch, **given}, items)
+
+    def _other(self, draw: Draw) -> int:
+        """The row beside that of a draw in a pair."""
+        return int(generator(self.seed, draw.epoch, draw.index, 2).integers(len(self.blocks)))
+
+
+class MixedSource:
+    """Several objectives at once: the rows of the first in their order, and beside each one drawn for every other.
+
+    The loss is the first one's and, times their weights, the means of the others over each batch.
+    """
+
+    def __init__(self, first: BlockSource, others: Sequence[tuple[float, BlockSource]]) -> None:
+        self.first, self.others = first, others
+        self.lengths = first.lengths
+
+    def example(self, draw: Draw) -> Draw:
+        """The draw itself."""
+        return draw
+
+    def collate(self, examples: Sequence[Draw]) -> dict[str, Any]:
+        """A batch of each objective, under `parts`; `labels` are those of the first."""
+        parts = [self.first.collate(examples)]
+        for number, (_, source) in enumerate(self.others):
+            parts.append(source.collate([self._beside(draw, number, source) for draw in examples]))
+        return {"parts": parts, "labels": parts[0]["labels"]}
+
+    def loss(self, model: torch.nn.Module, batch: dict[str, Any], items: Any) -> torch.Tensor:
+        """The first loss, and the others in the share that this batch has of the step."""
+        parts: list[dict[str, torch.Tensor]] = [dict(part) for part in batch["parts"]]
+        share = (batch["labels"] != -100).sum() / items
+        total = self.first.loss(model, parts[0], items)
+        for (weight, source), part in zip(self.others, parts[1:], strict=True):
+            targets = (part["labels"] != -100).sum().clamp(min=1)
+            total = total + weight * share * source.loss(model, part, targets)
+        return total
+
+    def _beside(self, draw: Draw, number: int, source: BlockSource) -> Draw:
+        index = int(generator(source.seed, draw.epoch, draw.index, 3 + number).integers(len(source.lengths)))
+        return Draw(draw.epoch, index, draw.progress)
 
 
 def generators(seed: int, draws: Iterable[Draw]) -> Iterator[np.random.Generator]:
@@ -85,10 +128,10 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
             module.p = share
 
 
-def masked_loss(model: torch.nn.Module, source: BlockSource, batch: int) -> tuple[float, int]:
-    """Mean loss of held-out masked tokens, and how many there are; the masks are the same at every call.
+def mean_loss(model: torch.nn.Module, source: BlockSource, batch: int) -> tuple[float, int]:
+    """Mean loss of held-out targets, and how many there are; what is hidden is the same at every call.
 
-    The masking rate is the objective's final one. exp(loss) is the masked-LM perplexity.
+    Of a masked LM the rate is its final one, and exp(loss) is the perplexity.
     """
     device = next(model.parameters()).device
     total, count = 0.0, 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModel, AutoModelForMaskedLM
 
+from clinnlp import plugins
 from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
 from tests.tiny import sentences
 
@@ -32,7 +33,7 @@ def test_continued_pretraining_lowers_perplexity(
     words = ("--data.train", lines, "--data.format", "jsonl", "--block", 64, "--held_out", 0.1, "--fit.epochs", 3)
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST, "--fit.learning_rate", 3e-3, "--out", out) == 0
     facts = pretraining(out)
-    held_out = facts["held_out"]
+    held_out = facts["held_out"]["notes"]
     assert held_out["perplexity_after"] < 0.8 * held_out["perplexity_before"]
     assert held_out["perplexity_after"] == pytest.approx(math.exp(held_out["loss_after"]))
     assert facts["packed"] is True
@@ -50,7 +51,7 @@ def test_continued_pretraining_lowers_perplexity(
     report = (out / "report.txt").read_text(encoding="utf-8")
     before, after = (f"{held_out[f'perplexity_{when}']:,.2f}" for when in ("before", "after"))
     row = next(line for line in report.splitlines() if line.startswith("held-out notes"))
-    assert row.split()[2:] == [before, after, f"{held_out['masked_tokens']:,}"]
+    assert row.split()[-3:] == [before, after, f"{held_out['targets']:,}"]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert before in page and after in page and "<polyline" in page
     card = (out / "model" / "README.md").read_text(encoding="utf-8")
@@ -95,7 +96,7 @@ def test_from_random_weights_to_a_base_that_finetune_takes(
     words = ("--data.train", lines, "--held_out", 0.1, "--fit.max_steps", 3)
     assert clinnlp("pretrain", *shape, *size, *words, *FAST, "--out", out) == 0
     assert read_json(out / "model" / "config.json")["vocab_size"] == 120
-    before = pretraining(out)["held_out"]["perplexity_before"]
+    before = pretraining(out)["held_out"]["notes"]["perplexity_before"]
     assert before == pytest.approx(120, rel=0.15), "random weights guess evenly"
     words = ("--data.train", corpus / "train.jsonl", "--fit.max_steps", 1, "--out", tmp_path / "tuned")
     assert clinnlp("finetune", "--base", out / "model", *words, *FAST) == 0
@@ -122,4 +123,91 @@ def test_it_stops_when_the_held_out_loss_stops_falling(tiny: Tiny, lines: Path, 
     facts = pretraining(out)
     assert facts["steps"] == 8, "the first score has nothing before it, the second gains too little"
     scores = [row["score"] for row in facts["history"] if "score" in row]
-    assert max(scores) == pytest.approx(-facts["held_out"]["loss_after"], abs=1e-6)
+    assert max(scores) == pytest.approx(-facts["held_out"]["notes"]["loss_after"], abs=1e-6)
+
+
+def annotated(path: Path) -> Path:
+    """Notes of two classes whose first words are problems."""
+    records = [
+        {
+            "id": str(n), "text": f"{'Fever' if n % 2 else 'Cough'} today. {text}", "labels": ["ab"[n % 2]],
+            "spans": [{"start": 0, "end": 5, "label": "PROBLEM"}],
+        }
+        for n, text in enumerate(sentences(60))
+    ]  # fmt: skip
+    return write_jsonl(path, records)
+
+
+@pytest.mark.parametrize("name", [name for name in plugins.names("objectives") if name != "mlm"])
+def test_every_objective_from_the_command_line(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    words = ("--data.train", annotated(tmp_path / "n.jsonl"), "--block", 64, "--held_out", 0.1, "--fit.max_steps", 4)
+    out = tmp_path / "out"
+    assert clinnlp("pretrain", "--base", tiny("bert"), "--objective", name, *words, *FAST, "--out", out) == 0
+    held = pretraining(out)["held_out"]
+    assert set(held) == {"notes", name}, "the perplexity is measured whatever is trained"
+    assert all(math.isfinite(value) for row in held.values() for value in row.values())
+    report = (out / "report.txt").read_text(encoding="utf-8")
+    assert f"held-out notes, loss of {name} " in report and f"objective: {name}\n" in report
+    _, info = AutoModelForMaskedLM.from_pretrained(out / "model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+
+
+def test_a_base_without_lm_head_stays_an_encoder_where_no_token_is_guessed(
+    tiny: Tiny, lines: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    AutoModel.from_pretrained(tiny("bert")).save_pretrained(bare)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).write_bytes((tiny("bert") / name).read_bytes())
+    words = ("--data.train", lines, "--block", 64, "--held_out", 0.1, "--fit.max_steps", 2, "--objective", "simcse")
+    assert clinnlp("pretrain", "--base", bare, *words, *FAST, "--out", tmp_path / "out") == 0
+    assert set(pretraining(tmp_path / "out")["held_out"]) == {"simcse"}
+    _, info = AutoModel.from_pretrained(tmp_path / "out" / "model", output_loading_info=True)
+    assert all(name.startswith("pooler.") for name in info["missing_keys"]) and not info["unexpected_keys"]
+    assert "feature-extraction" in (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_several_objectives_and_source_text(tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    source = write_jsonl(
+        tmp_path / "s.jsonl", [{"id": str(n), "text": f"Source {n} {t}"} for n, t in enumerate(sentences(200))]
+    )
+    (tmp_path / "p.yaml").write_text(
+        f"base: {tiny('bert')}\ndata: {{train: {lines}}}\nblock: 64\nheld_out: 0.1\n"
+        "fit: {max_steps: 4, batch: 8, device: cpu}\n"
+        "more:\n  - {objective: sentence_order, weight: 0.5}\n  - {objective: simcse, temperature: 0.1}\n"
+        f"replay: {{notes: {source}, share: 0.25}}\n"
+    )
+    out = tmp_path / "out"
+    assert clinnlp("pretrain", tmp_path / "p.yaml", "--out", out) == 0
+    assert set(pretraining(out)["held_out"]) == {"notes", "source", "sentence_order", "simcse"}
+    counts = read_json(out / "manifest.json")["facts"]["notes"]
+    assert counts["source held_out"] == 20 and counts["replayed"] + counts["source unread"] == 180
+    assert counts["replayed"] / (counts["train"] + counts["replayed"]) == pytest.approx(0.25, abs=0.08)
+    report = (out / "report.txt").read_text(encoding="utf-8")
+    assert "objective: mlm + 0.5 sentence_order + 1 simcse" in report
+    assert "held-out source text, masked-LM perplexity" in report
+
+
+def test_objectives_that_compare_rows_need_two(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", lines, "--objective", "simcse", "--fit.batch", 1)
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--out", tmp_path / "out") == 2
+    assert "fit.batch: an objective compares the rows of a batch. Next: give 2 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("supcon", "the notes have 0 classes"),
+        ("supervised", "the notes have 0 labels"),
+        ("entity_mlm", "no annotated spans"),
+    ],
+)
+def test_notes_that_lack_what_an_objective_needs(
+    name: str, told: str, tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", lines, "--objective", name, "--held_out", 0.1)
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--out", tmp_path / "out") == 2
+    told_now = capsys.readouterr().err
+    assert told in told_now and "Next:" in told_now and "Traceback" not in told_now

@@ -16,7 +16,7 @@ from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource, can_pack, generators, masked_loss, set_dropout
+from clinnlp.training.pretraining import BlockSource, can_pack, generators, mean_loss, set_dropout
 from clinnlp.training.settings import FitSettings
 from tests.tiny import TOKENIZER_OF, sentences
 
@@ -103,8 +103,8 @@ def test_perplexity_has_fixed_masks(tiny: Tiny) -> None:
     model, tokenizer = load(tiny, "bert")
     blocks = source(tokenizer, sentences(20), packed=True)
     blocks.objective.prepare(model)
-    first, targets = masked_loss(model, blocks, 3)
-    again, same = masked_loss(model, blocks, 8)
+    first, targets = mean_loss(model, blocks, 3)
+    again, same = mean_loss(model, blocks, 8)
     assert targets == same > 20
     assert first == pytest.approx(again, abs=1e-5)
     assert math.exp(first) == pytest.approx(tokenizer.vocab_size, rel=0.1)  # a random model guesses evenly
@@ -117,13 +117,13 @@ def test_training_lowers_the_held_out_loss_packed_or_not(kind: str, tiny: Tiny) 
     train, held_out = source(tokenizer, sentences(60), packed), source(tokenizer, sentences(80)[60:], packed)
     train.objective.prepare(model)
     set_dropout(model, 0.0)
-    before, _ = masked_loss(model, held_out, 8)
+    before, _ = mean_loss(model, held_out, 8)
     settings = FitSettings(
         min_steps=20, max_steps=20, batch=8, learning_rate=3e-3, warmup=0.0, precision="fp32", device="cpu"
     )
     groups = [{"params": list(model.parameters()), "lr": 3e-3}]
     fitted = fit(model, train, groups, settings, 1)
-    after, _ = masked_loss(model, held_out, 8)
+    after, _ = mean_loss(model, held_out, 8)
     assert fitted.steps == 20
     assert after < before - 0.3
 
