@@ -72,19 +72,7 @@ def _command(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"clinnlp {VERSION}")
         return 0
-    verb, rest = words[0], words[1:]
-    if verb.startswith("-"):
-        raise UsageError(f"{verb}: a verb comes first", next=USAGE)
-    if rest and f"{verb} {rest[0]}" in verbs():
-        verb, rest = f"{verb} {rest[0]}", rest[1:]
-    if verb not in verbs():
-        import difflib
-
-        near = difflib.get_close_matches(verb, verbs(), n=1)
-        raise UsageError(
-            f"{_visible(verb)[:60]!r}: unknown verb",
-            next=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(verbs())}",
-        )
+    verb, rest = _verb(words)
     recipe = recipe_of(verb)
     kind = settings_of(recipe)
     if any(word in ("-h", "--help") for word in rest):
@@ -98,6 +86,26 @@ def _command(words: list[str]) -> int:
         kept = abandon("stopped" if isinstance(error, StoppedError) else "failed")
         error.kept = error.kept or kept
         raise
+
+
+def _verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb, of one word or two, and the words after it."""
+    one, two = words[0], " ".join(words[:2])
+    if one.startswith("-"):
+        raise UsageError(f"{one}: a verb comes first", next=USAGE)
+    if two in verbs():
+        return two, words[2:]
+    import difflib
+
+    longer = [verb for verb in verbs() if verb.startswith(f"{one} ")]
+    near = difflib.get_close_matches(two, longer, n=1, cutoff=0.8)
+    if one in verbs() and not (near and words[1:2] and not Path(words[1]).exists()):
+        return one, words[1:]
+    near = near or difflib.get_close_matches(one, verbs(), n=1)
+    raise UsageError(
+        f"{_visible(two if longer else one)[:60]!r}: unknown verb",
+        next=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(verbs())}",
+    )
 
 
 def verbs() -> list[str]:

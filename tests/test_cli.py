@@ -102,6 +102,12 @@ def test_a_list_that_is_none() -> None:
     ("words", "told"),
     [
         (["finetun"], "clinnlp: error[CLN-U2] 'finetun': unknown verb. Next: Did you mean 'finetune'?"),
+        (
+            ["audit", "memorization", "m"],
+            "clinnlp: error[CLN-U2] 'audit memorization': unknown verb. Next: Did you mean 'audit memorisation'?",
+        ),
+        (["audit", "memorisatio.yaml"], "clinnlp: error[CLN-U2] 'audit memorisatio.yaml': unknown verb. Next: Did you"),
+        (["audit", "notes.yaml"], "clinnlp: error[CLN-C2] notes.yaml: cannot read the config: No such file"),
         (["--seed", "1"], "clinnlp: error[CLN-U2] --seed: a verb comes first. Next: clinnlp VERB"),
         (
             ["finetune", "--fit.epoch", "3"],

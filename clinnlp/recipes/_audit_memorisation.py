@@ -16,6 +16,7 @@ CARD = "model_card.md"
 TITLE = "## Memorisation audit"
 BARE = "---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags: [clinnlp, clinical]\n---\n\n# Encoder\n"
 HOW = {"loss": "loss", "ratio": "ratio to the reference", "reference": "reference alone (control)"}
+RATIO = "beside the reference"
 LIMIT = (
     "A low figure does not prove that nothing was learned by heart: stronger attacks exist, and single notes can be "
     "known where the average is not"
@@ -55,8 +56,8 @@ def findings(facts: Facts) -> Iterator[str]:
             "train and held-out notes differ in kind: the reference alone tells them apart with AUC "
             f"{_figure(control, 'auc')}; read the ratio, not the loss"
         )
-    for level in (facts["canaries"] or {"exposure": {"likelihood": []}})["exposure"]["likelihood"]:
-        yield _exposed(level, facts["canaries"])
+    if facts["canaries"]:
+        yield from (_exposed(row, facts["canaries"]) for row in _levels(facts["canaries"]))
     others = facts["notes"]["heldout"]
     if others < FEW:
         yield f"{others} held-out notes only: a rate of 1 % then allows no false alarm at all, and few notes say little"
@@ -132,22 +133,24 @@ def _attack_rows(facts: Facts) -> list[tuple[str, ...]]:
 def _canary_tables(facts: Facts) -> Iterator[list[tuple[str, ...]]]:
     if facts["canaries"] is None:
         return
-    levels = facts["canaries"]["exposure"]
-    heads = {"likelihood": "exposure in bits", "ratio": "beside the reference"}
-    rows: list[tuple[str, ...]] = [("planted", "secrets", *(heads[how] for how in levels), "first of all")]
-    for row in zip(*levels.values(), strict=True):
-        cells = (f"{level['bits']:.2f}{_reach(level['interval'], '.2f')}" for level in row)
-        rows.append((_times(row[0]), f"{row[0]['canaries']:,}", *cells, f"{row[0]['first']:,}"))
+    heads = {"likelihood": "exposure in bits", "ratio": RATIO}
+    held = list(_levels(facts["canaries"]))
+    rows: list[tuple[str, ...]] = [("planted", "secrets", *(heads[how] for how in held[0]), "first of all")]
+    for row in held:
+        level = row["likelihood"]
+        cells = (f"{one['bits']:.2f}{_reach(one['interval'], '.2f')}" for one in row.values())
+        rows.append((_times(level), f"{level['canaries']:,}", *cells, f"{level['first']:,}"))
     yield rows
 
 
 def _verdict(unit: str, how: str, made: Facts) -> str:
-    told = f"by {unit}, {HOW[how]}: AUC {_figure(made, 'auc')}, found at 1 % false alarms {_figure(made, 'tpr')}"
-    return {
-        1: f"TRAINED NOTES CAN BE TOLD: {told}",
-        0: f"trained notes are not told from others: {told}",
-        -1: f"held-out notes look more trained on than those of train, so these differ in kind: {told}",
+    words = {
+        1: "TRAINED NOTES CAN BE TOLD",
+        0: "trained notes are not told from others",
+        -1: "held-out notes look trained on and train notes do not, so they differ in kind",
     }[_side(made)]
+    figures = f"AUC {_figure(made, 'auc')}, found at 1 % false alarms {_figure(made, 'tpr')}"
+    return f"{words} by {HOW[how]} ({unit} level): {figures}"
 
 
 def _side(made: Facts) -> int:
@@ -156,10 +159,20 @@ def _side(made: Facts) -> int:
     return 0 if interval is None else int(interval["low"] > 0.5) - int(interval["high"] < 0.5)
 
 
-def _exposed(level: Facts, canaries: Facts) -> str:
+def _exposed(row: Mapping[str, Facts], canaries: Facts) -> str:
+    """How exposed secrets are that were planted equally often; by the ratio, where there is one, too."""
+    level = row["likelihood"]
+    bits = f"{level['bits']:.2f}{_reach(level['interval'], '.2f')} of {canaries['most_bits']:.1f} bits"
+    if ratio := row.get("ratio"):
+        bits += f", {ratio['bits']:.2f}{_reach(ratio['interval'], '.2f')} {RATIO}"
     first = f"{level['first']:,} of {level['canaries']:,} before every candidate"
-    bits = f"{level['bits']:.2f}{_reach(level['interval'], '.2f')}"
-    return f"secrets planted {_times(level)}: exposure {bits} of {canaries['most_bits']:.1f} bits, {first}"
+    return f"secrets planted {_times(level)}: exposure {bits}; {first}"
+
+
+def _levels(canaries: Facts) -> Iterator[dict[str, Facts]]:
+    """Exposures of each number of repeats: by likelihood and, with a reference, by the ratio."""
+    levels = canaries["exposure"]
+    yield from (dict(zip(levels, row, strict=True)) for row in zip(*levels.values(), strict=True))
 
 
 def _times(level: Facts) -> str:

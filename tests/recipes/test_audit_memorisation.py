@@ -67,7 +67,7 @@ def test_a_model_that_learned_its_notes_is_found_out(
     assert facts["loss"]["model"]["train"] < facts["loss"]["reference"]["train"] - 1
     report = (out / "report.txt").read_text(encoding="utf-8")
     assert report in capsys.readouterr().out
-    assert "- TRAINED NOTES CAN BE TOLD: by note, ratio to the reference: AUC 0.9" in report
+    assert "- TRAINED NOTES CAN BE TOLD by ratio to the reference (note level): AUC 0.9" in report
     assert "- 20 held-out notes only: a rate of 1 % then allows no false alarm" in report
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Membership inference" in page and "reference alone (control)" in page and "<script" not in page
@@ -83,7 +83,7 @@ def test_a_model_that_never_read_the_notes_tells_nothing(tiny: Tiny, sides: Word
         interval = attacks["loss"]["auc_interval"]
         assert attacks.keys() == {"loss"} and interval["low"] < 0.5 < interval["high"]
     report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
-    assert "- trained notes are not told from others: by note, loss: AUC 0." in report and "CAN BE" not in report
+    assert "- trained notes are not told from others by loss (note level): AUC 0." in report and "CAN BE" not in report
 
 
 def test_the_same_figures_at_every_run(learned: Path, sides: Words, tmp_path: Path) -> None:
