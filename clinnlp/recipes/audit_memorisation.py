@@ -174,14 +174,13 @@ def _source(
     settings: AuditMemorisation, notes: Sequence[Document], tokenizer: "NoteTokenizer", size: int
 ) -> "BlockSource":
     """The notes, one piece a row, masked as held-out notes of a pretraining are."""
-    from clinnlp.encode.marks import MarkedText
     from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.objectives.mlm import Mlm
-    from clinnlp.text.identified import placeholders
     from clinnlp.training.pretraining import BlockSource
 
-    store = TokenStore.of(tokenizer, (MarkedText(note.text, placeholders(note.text)) for note in notes))
-    return BlockSource(PackedBlocks(store, tokenizer, size, pack=False), Mlm(), tokenizer, settings.seed)
+    objective = Mlm()
+    store = TokenStore.of(tokenizer, map(objective.mark, notes))
+    return BlockSource(PackedBlocks(store, tokenizer, size, pack=False), objective, tokenizer, settings.seed)
 
 
 def _ask(

@@ -59,7 +59,7 @@ def secret_scores(
 ) -> NDArray[np.float64]:
     """The pseudo-log-likelihood (Salazar et al. 2020) of what stands in each text from `start` to its last character.
 
-    Each token of the stretch is masked in turn and guessed from all others; the sums, (N,), are in nats.
+    Each token of the stretch that is not blank is masked in turn and guessed from all others; sums, (N,), in nats.
     """
     if tokenizer.mask_id is None:
         raise ConfigError("the tokenizer has no mask token", where="model", next="choose one made for masked LM")
@@ -68,7 +68,8 @@ def secret_scores(
     owners: list[int] = []
     for number, (text, tokens) in enumerate(zip(texts, tokenizer.encode_many(texts), strict=True)):
         row = tokenizer.wrap(tokens.ids)
-        inside = (tokens.offsets[:, 1] > start) & (tokens.offsets[:, 0] < len(text) - 1)
+        starts, ends = tokens.offsets[:, 0], tokens.offsets[:, 1]
+        inside = (ends > starts) & (ends > start) & (starts < len(text) - 1)
         for place in np.flatnonzero(inside) + len(tokenizer.prefix):
             rows.append(row)
             places.append(int(place))

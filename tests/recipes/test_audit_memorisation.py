@@ -132,6 +132,31 @@ def test_canaries_planted_often_are_exposed_and_others_are_not(sides: Words, tmp
     assert not any(secret_of(line["text"]) in told for line in _lines(path))
 
 
+def test_secrets_that_were_not_trained_on_have_the_exposure_of_chance(
+    tiny: Tiny, learned: Path, sides: Words, tmp_path: Path
+) -> None:
+    assert clinnlp("audit", "canaries", "--each", 30, "--repeats", "1", "--out", tmp_path / "canaries") == 0
+    words = ("--canaries", tmp_path / "canaries" / "canaries.jsonl", "--candidates", 127, "--reference", tiny("bert"))
+    assert clinnlp("audit", "memorisation", learned, *sides, *words, "--draws", 1, "--out", tmp_path / "out") == 0
+    exposure = audited(tmp_path / "out")["canaries"]["exposure"]
+    assert exposure.keys() == {"likelihood", "ratio"}
+    for never, once in exposure.values():
+        assert never["bits"] < 2.5 and once["bits"] < 2.5 and once["canaries"] == 30, "chance gives 1.44 of 7"
+    report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert f"- secrets planted once: exposure {exposure['likelihood'][1]['bits']:.2f} (" in report
+    assert "exposure in bits  beside the reference  first of all\n" in report
+
+
+@pytest.mark.parametrize("kind", ["roberta", "electra", "deberta_v2", "modernbert"])
+def test_every_architecture_can_be_asked(kind: str, tiny: Tiny, sides: Words, tmp_path: Path) -> None:
+    assert clinnlp("audit", "canaries", "--each", 2, "--repeats", "1", "--out", tmp_path / "canaries") == 0
+    words = ("--canaries", tmp_path / "canaries" / "canaries.jsonl", "--candidates", 15, "--draws", 2, "--block", 48)
+    assert clinnlp("audit", "memorisation", tiny(kind), *sides, *words, "--out", tmp_path / "out") == 0
+    facts = audited(tmp_path / "out")
+    assert 3 < facts["loss"]["model"]["train"] < 9, "random weights guess about evenly"
+    assert 0 <= facts["canaries"]["exposure"]["likelihood"][0]["bits"] <= 4
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     import json
 
