@@ -95,7 +95,7 @@ def test_plugins_by_name_by_options_or_both() -> None:
         ({"inner": {"mode": "quick"}}, "inner.mode: should be 'fast' or 'slow', got str."),
         ({"inner": 3}, "inner: expected settings (key: value), got int."),
         ({"strategy": "lorra"}, "strategy: 'lorra' is not one of the strategies. Next: Did you mean 'lora'?"),
-        ({"strategy": 3}, "strategy: needs a name. Next: choose one of feature_extractor, full, lora."),
+        ({"strategy": 3}, f"strategy: needs a name. Next: choose one of {', '.join(plugins.names('strategies'))}."),
         ({"strategy": {"name": "full", "rank": 3}}, "strategy.rank: unknown key."),
         ({"strategy": {"rank": 0}}, "strategy.rank: must be 1 or more."),
         ({"tag_column": 3}, "tag_column: unknown key."),
