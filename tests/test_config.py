@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from clinnlp import config
+from clinnlp import config, plugins
 from clinnlp.errors import ConfigError
 from clinnlp.formats.base import Format
 from clinnlp.formats.conll import Conll
