@@ -20,7 +20,7 @@ from clinnlp.strategies.base import Strategy, head_names, levels, parameter_grou
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.base import Task
 from clinnlp.tasks.ner import Ner
-from clinnlp.training.settings import FitSettings
+from clinnlp.training.settings import SupervisedFit
 
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
@@ -50,7 +50,7 @@ class Finetune:
     """What is predicted: ner or note_classification, with its options (--task.window 256)."""
     strategy: Strategy = field(default_factory=Lora)
     """Which weights move, and when: lora, full and others, with their options (--strategy.rank 8)."""
-    fit: FitSettings = field(default_factory=FitSettings)
+    fit: SupervisedFit = field(default_factory=SupervisedFit)
     """The training loop."""
     seed: int = 13
     """Seed of the head's weights, the order and dropout."""
@@ -72,6 +72,8 @@ class Finetune:
             raise ConfigError(
                 "random weights cannot be adapted, only trained", where="strategy", next="choose --strategy full"
             )
+        if self.base is None and self.fit.fresh_layers:
+            raise ConfigError("all layers are random without a base", where="fit.fresh_layers", next="leave it out")
 
     @property
     def origin(self) -> str:
@@ -150,6 +152,7 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
 
     from clinnlp.models.folder import Card
     from clinnlp.models.load import Base, Trained, longest_row
+    from clinnlp.training.fresh import make_fresh
 
     base = Base(settings.origin, settings.revision, settings.download)
     tokenizer = base.tokenizer()
@@ -160,6 +163,8 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
     else:
         model, weights = base.model(task.model_class, task.head_config(schema))[0], base.sha256()
     base.fits(tokenizer, model)
+    if settings.fit.fresh_layers:
+        make_fresh(model, base.random(task.model_class, task.head_config(schema)), settings.fit.fresh_layers)
     window = longest_row(model, task.window)
     if window < task.window:
         log.info("the base reads %d tokens at most: windows are cut to that", window)
@@ -198,7 +203,7 @@ def _train(
             value = value[key]
         return float(value) if value is not None else 0.0
 
-    source = ExampleSource(examples, task, tokenizer.pad_id or 0)
+    source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance)
     score = dev_score if splits.dev else None
     fitted = fit(trained.model, source, groups, fitting, settings.seed, score, checkpoints, moving)
     trained.model = settings.strategy.finish(trained.model)
@@ -209,13 +214,16 @@ def _what_moves(
     settings: Finetune, model: Any, heads: list[str]
 ) -> tuple[list[dict[str, Any]], Callable[[float], Collection[str]], dict[str, int]]:
     """Optimizer groups, the names of the weights that move at a share of the steps, and the counts of weights."""
-    from clinnlp.training.moving import moving_table
+    from clinnlp.training.fresh import check_fresh
+    from clinnlp.training.moving import layer_rate, moving_table
 
-    strategy = settings.strategy
-    rate = settings.fit.learning_rate or strategy.default_learning_rate
+    strategy, fit = settings.strategy, settings.fit
+    rate = fit.learning_rate or strategy.default_learning_rate
     head_rate = strategy.head_learning_rate or rate
-    groups = parameter_groups(model, heads, rate, head_rate, settings.fit.weight_decay, strategy.rate_of)
     every = levels(model, heads)
+    check_fresh(model, every, fit.fresh_layers)
+    rate_of = layer_rate(every, fit.layer_decay, strategy.rate_of)
+    groups = parameter_groups(model, heads, rate, head_rate, fit.weight_decay, rate_of, fit.base_penalty)
     trainable = {name: every[name] for name, weight in model.named_parameters() if weight.requires_grad}
     moving = partial(strategy.moving, trainable)
     log.info("what moves:\n%s", moving_table(model, every, groups, moving))

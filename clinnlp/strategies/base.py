@@ -81,14 +81,14 @@ def levels(model: "torch.nn.Module", heads: Sequence[str]) -> dict[str, int]:
     return lowest | numbers | {name: count + 1 for name in names if in_head(name, heads)}
 
 
-def layer_count(places: Mapping[str, int], needed_by: str) -> int:
+def layer_count(places: Mapping[str, int], where: str = "strategy") -> int:
     """How many layers there are. Raises ConfigError for an architecture whose layers have no numbers."""
     count = max(places.values()) - 1
     if count < 1:
         raise ConfigError(
-            f"{needed_by} goes by layers, and this base has none that are numbered",
-            where="strategy",
-            next="choose --strategy full or lora",
+            "this goes by layers, and the base has none that are numbered",
+            where=where,
+            next="leave it out, or choose --strategy full or lora",
         )
     return count
 
@@ -116,9 +116,11 @@ def parameter_groups(
     head_rate: float,
     weight_decay: float,
     rate_of: Callable[[str], float] = lambda name: 1.0,
+    base_penalty: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Optimizer groups of the trainable weights, by rate; biases and norms are not decayed.
 
+    With `base_penalty` the groups of the encoder carry it, for decay towards what they began with in place of zero.
     Groups of the encoder come first, the one with the highest rate before the others.
     """
     groups: dict[tuple[bool, bool, float], list[Any]] = {}
@@ -127,7 +129,13 @@ def parameter_groups(
             is_head = in_head(name, heads)
             own = (head_rate if is_head else rate) * rate_of(name)
             groups.setdefault((is_head, weight.ndim > 1, own), []).append(weight)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], -item[0][2], item[0][1]))
     return [
-        {"params": weights, "lr": own, "weight_decay": weight_decay if decayed else 0.0}
-        for (_, decayed, own), weights in sorted(groups.items(), key=lambda item: (item[0][0], -item[0][2], item[0][1]))
+        {
+            "params": weights,
+            "lr": own,
+            "weight_decay": weight_decay if decayed and (is_head or not base_penalty) else 0.0,
+            "base_penalty": 0.0 if is_head else base_penalty,
+        }
+        for (is_head, decayed, own), weights in ordered
     ]

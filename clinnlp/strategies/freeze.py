@@ -31,7 +31,7 @@ class Freeze(Strategy):
         """Freeze the embeddings and the lower layers. Raises ConfigError if no layer is left to move."""
         heads = head_names(model)
         places = levels(model, heads)
-        count = layer_count(places, "freeze")
+        count = layer_count(places)
         frozen = self.layers if isinstance(self.layers, int) else int(self.layers * count)
         if frozen >= count:
             raise ConfigError(

@@ -27,7 +27,7 @@ class GradualUnfreeze(Strategy):
 
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """All weights move in the end. Raises ConfigError if the base has no numbered layers."""
-        layer_count(levels(model, head_names(model)), "gradual_unfreeze")
+        layer_count(levels(model, head_names(model)))
         return model
 
     def moving(self, levels: Mapping[str, int], progress: float) -> Collection[str]:

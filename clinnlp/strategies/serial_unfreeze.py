@@ -28,7 +28,7 @@ class SerialUnfreeze(Strategy):
 
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """All weights move in the end. Raises ConfigError if the base does not have the layer that is to be first."""
-        count = layer_count(levels(model, head_names(model)), "serial_unfreeze")
+        count = layer_count(levels(model, head_names(model)))
         if self.first is not None and self.first > count:
             raise ConfigError(
                 f"there is no layer {self.first}: the base has {count}",

@@ -120,6 +120,10 @@ class Task:
         """The training examples of the documents, and the ledger of what their gold became."""
         raise AssertionError(f"{type(self).__name__} defines no examples()")
 
+    def classes(self, example: Example) -> frozenset[int]:
+        """The classes that an example holds, by number: sampling can be balanced by them."""
+        raise AssertionError(f"{type(self).__name__} defines no classes()")
+
     def collate(self, examples: Sequence[Example], pad_id: int) -> "dict[str, torch.Tensor]":
         """A batch: `input_ids` and `attention_mask` (B, S), `labels`, and what else `loss` needs."""
         raise AssertionError(f"{type(self).__name__} defines no collate()")

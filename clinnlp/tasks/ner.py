@@ -63,6 +63,10 @@ class Ner(Task):
                     examples.append(Example((row,), targets))
         return examples, ledger
 
+    def classes(self, example: Example) -> frozenset[int]:
+        """The labels of the entities in a window."""
+        return frozenset(int(tag - 1) // 2 for tag in np.unique(example.targets) if tag > 0)
+
     def collate(self, examples: Sequence[Example], pad_id: int) -> "dict[str, torch.Tensor]":
         """`input_ids`, `attention_mask` and `labels`, all (B, S)."""
         import torch

@@ -139,6 +139,10 @@ class NoteClassification(Task):
                 examples.append(Example(tuple(rows), targets))
         return examples, Alignment()
 
+    def classes(self, example: Example) -> frozenset[int]:
+        """The classes of a note."""
+        return frozenset(np.flatnonzero(example.targets[0]).tolist())
+
     def collate(self, examples: Sequence[Example], pad_id: int) -> "dict[str, torch.Tensor]":
         """`input_ids` and `attention_mask` (W, S) of all windows, `note` (W,), and `labels` (B,) or (B, L).
 

@@ -51,9 +51,10 @@ class State:
     optimizer: Tensors
     random: Tensors
     best: Tensors
+    average: Tensors
 
 
-TENSORS = ("weights", "optimizer", "random", "best")
+TENSORS = ("weights", "optimizer", "random", "best", "average")
 
 
 class Checkpoints:

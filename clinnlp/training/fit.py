@@ -5,6 +5,7 @@ import math
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from clinnlp.core.signals import Signals, Stop
 from clinnlp.models.device import choose_device, choose_precision
+from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
 from clinnlp.training.loader import Batches, Examples, Source
 from clinnlp.training.schedules import curve
@@ -66,10 +68,12 @@ def fit(
     precision = saved.precision if saved else choose_precision(settings.precision, device)
     plan = _plan(len(source.lengths), settings, device, precision)
     done = saved.progress.step if saved else 0
+    model.to(device)  # copies of weights are made before there is a Trainer
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
     with signals if checkpoints else contextlib.nullcontext(), tempfile.TemporaryDirectory() as unused:
-        watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals)
+        average = partial(average_of, settings=settings)
+        watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals, average)
         trainer = _Trainer(source, watch, settings, seed, done, unused)
         if saved:
             watch.go_on_from(saved)

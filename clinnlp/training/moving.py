@@ -6,7 +6,18 @@ from typing import Any
 
 import torch
 
+from clinnlp.strategies.base import layer_count
+
 PARTS = 200  # a weight's beginning is told to half a percent of the steps
+
+
+def layer_rate(levels: Mapping[str, int], decay: float, rate_of: Callable[[str], float]) -> Callable[[str], float]:
+    """The rate of a weight as a multiple of the top layer's: `decay` once for each layer above it, times `rate_of`.
+
+    Raises ConfigError if there are no layers to decay over.
+    """
+    top = layer_count(levels, "fit.layer_decay") if decay != 1 else 0
+    return lambda name: rate_of(name) * float(decay ** max(top - levels[name], 0))
 
 
 def moving_table(
@@ -27,10 +38,10 @@ def moving_table(
             begin.setdefault(name, part / PARTS)
     weights = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # peft keeps a copy
 
-    def row(level: int) -> tuple[str, str, str, str]:
+    def row(level: int) -> tuple[str, ...]:
         held = {name: weight for name, weight in weights.items() if levels[name] == level}
         own = {name: weight for name, weight in held.items() if id(weight) in rates}
-        counts = [f"{sum(weight.numel() for weight in part.values()):,}" for part in (own, held)]
+        counts = (f"{sum(weight.numel() for weight in part.values()):,}" for part in (own, held))
         if not own:
             return (*counts, "", "")
         found = sorted({rates[id(weight)] for weight in own.values()})

@@ -22,8 +22,9 @@ class FitSettings:
     """Forward passes per optimizer step."""
     learning_rate: float | None = None
     """Peak learning rate; null takes the strategy's default."""
-    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    """Learning-rate curve after the warmup; wsd is warmup, stable, 1-sqrt decay."""
+    schedule: Literal["linear", "cosine", "constant", "wsd", "slanted_triangular"] = "linear"
+    """Learning-rate curve after the warmup; wsd is warmup, stable, 1-sqrt decay; slanted_triangular is ULMFiT's, which
+    begins and ends at 1/32 of the peak."""
     warmup: float = 0.1
     """Share of all steps over which the rate rises to its peak."""
     decay: float = 0.25
@@ -34,6 +35,12 @@ class FitSettings:
     """Second-moment decay of AdamW."""
     clip: float = 1.0
     """Largest gradient norm."""
+    average: Literal["none", "ema", "last"] = "none"
+    """Score and keep averages of weights: over all steps, moving on (ema), or over the last evaluations (last)."""
+    ema_decay: float = 0.999
+    """How much of a moving average a step leaves as it was; less at first."""
+    average_last: int = 5
+    """Evaluations of which `last` is the mean."""
     evaluations: int | None = None
     """Dev evaluations in the run; null makes one per epoch."""
     patience: int = 4
@@ -48,15 +55,41 @@ class FitSettings:
     """Where to train; auto takes the GPU if there is one."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "accumulate", "max_steps", "evaluations"):
+        for name in ("batch", "accumulate", "max_steps", "evaluations", "average_last"):
             if (count := getattr(self, name)) is not None and count < 1:
                 raise ConfigError("must be 1 or more", where=f"fit.{name}")
         for name in ("epochs", "learning_rate"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ConfigError("must be more than 0", where=f"fit.{name}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError("must be a share from 0 to under 1", where="fit.ema_decay")
         if self.min_gain < 0:
             raise ConfigError("must be 0 or more", where="fit.min_gain")
         if self.save_minutes < 0:
             raise ConfigError("must be 0 (after every step) or more", where="fit.save_minutes")
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1):
             raise ConfigError("must be a share between 0 and 1", where="fit.warmup or fit.decay")
+
+
+@dataclass(frozen=True)
+class SupervisedFit(FitSettings):
+    """How a model is fine-tuned: what only makes sense with a base, a head and classes beside it."""
+
+    layer_decay: float = 1.0
+    """Each layer moves at this share of the rate of the one above it; the head and the top layer at the full rate."""
+    base_penalty: float = 0.0
+    """Decay towards the base weights (L2-SP), in place of the weight decay of the encoder, which goes towards zero."""
+    fresh_layers: int = 0
+    """Top layers that begin with random weights; the strategy must move them."""
+    balance: float = 0.0
+    """Draw examples of rare classes oftener: 1 draws all classes alike, 0.5 half way there, 0 takes what is there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError("must be a share over 0, or 1", where="fit.layer_decay")
+        if not 0 <= self.balance <= 1:
+            raise ConfigError("must be from 0 to 1", where="fit.balance")
+        for name in ("base_penalty", "fresh_layers"):
+            if getattr(self, name) < 0:
+                raise ConfigError("must be 0 or more", where=f"fit.{name}")

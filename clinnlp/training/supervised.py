@@ -1,25 +1,39 @@
-"""Labeled examples as a training source."""
+"""Labeled examples as a training source, drawn as they are or balanced by class."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clinnlp.tasks.base import Example, Task
-from clinnlp.training.loader import Draw
+from clinnlp.training.loader import Draw, generator
+
+NO_CLASS = frozenset({-1})  # of an example that holds none, such as a window without entities
 
 
 class ExampleSource:
-    """The examples of a task, in memory; they are the same in every epoch."""
+    """The examples of a task, in memory; each comes once an epoch, or, with `balance`, by the rarity of its classes."""
 
-    def __init__(self, examples: Sequence[Example], task: Task, pad_id: int) -> None:
-        self.examples, self.task, self.pad_id = examples, task, pad_id
-        self.lengths = np.array([len(example) for example in examples], dtype=np.int64)
+    def __init__(
+        self, examples: Sequence[Example], task: Task, pad_id: int, seed: int = 0, balance: float = 0.0
+    ) -> None:
+        self.examples, self.task, self.pad_id, self.seed = examples, task, pad_id, seed
+        self.ends: NDArray[np.float64] | None = None
+        lengths = [len(example) for example in examples]
+        if balance:
+            self.examples = sorted(examples, key=len)
+            self.ends = np.cumsum(chances([task.classes(example) for example in self.examples], balance))
+            lengths = [len(self.examples[self._drawn(place, 0.5)]) for place in range(len(examples))]  # about so long
+        self.lengths = np.array(lengths, dtype=np.int64)
 
     def example(self, draw: Draw) -> Example:
-        """Example `draw.index`."""
-        return self.examples[draw.index]
+        """Example `draw.index`; balanced, what stands at that place of the epoch."""
+        if self.ends is None:
+            return self.examples[draw.index]
+        return self.examples[self._drawn(draw.index, float(generator(self.seed, draw.epoch, 0, 2).random()))]
 
     def collate(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """The task's batch."""
@@ -28,3 +42,17 @@ class ExampleSource:
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
         """The task's loss."""
         return self.task.loss(model, batch, items)
+
+    def _drawn(self, place: int, shift: float) -> int:
+        """Systematic sampling: an example of chance p comes N p times an epoch, rounded up or down."""
+        assert self.ends is not None
+        found = np.searchsorted(self.ends, (place + shift) / len(self.ends), side="right")
+        return min(int(found), len(self.ends) - 1)
+
+
+def chances(classes: Sequence[frozenset[int]], balance: float) -> NDArray[np.float64]:
+    """The chance of each example (N,), by the rarest class in it: the number of examples that hold it to -`balance`."""
+    held = [found or NO_CLASS for found in classes]
+    counts = Counter(one for found in held for one in found)
+    weights = np.array([max(float(counts[one]) ** -balance for one in found) for found in held])
+    return weights / weights.sum()

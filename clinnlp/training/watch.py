@@ -1,9 +1,10 @@
 """What goes on beside the steps of a training loop: the loss, the score on dev, the best weights, checkpoints."""
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import TrainerCallback
 
 from clinnlp.core.signals import Signals, Stop
 from clinnlp.errors import IntegrityError, StoppedError
+from clinnlp.training.average import Average
 from clinnlp.training.checkpoints import Checkpoints, Progress, State, random_state, set_random_state
 
 log = logging.getLogger("clinnlp")
@@ -45,10 +47,15 @@ class Watch(TrainerCallback):
     def __init__(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, score: Callable[[], float] | None,
         moving: Callable[[float], Collection[str]] | None, checkpoints: Checkpoints | None, signals: Signals,
+        average: Callable[[Mapping[str, torch.Tensor]], Average] = Average,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.plan = model, optimizer, plan
         self.score, self.moving, self.checkpoints, self.signals = score, moving, checkpoints, signals
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.average = average(self.weights)
+        self.aside: dict[str, torch.Tensor] = {}  # the weights, while an average of them is scored
+        held_back = [group for group in optimizer.param_groups if group.get("base_penalty")]
+        self.base = {weight: weight.detach().clone() for group in held_back for weight in group["params"]}
         self.progress = Progress()
         self.best: dict[str, torch.Tensor] = {}
         self.random = random_state()
@@ -74,10 +81,9 @@ class Watch(TrainerCallback):
             log.warning("begun on %s, going on with %s, so not to the bit", state.device, self.plan.device)
         self.progress, self.random = state.progress, state.random
         self.best = state.best
+        self.average.go_on_from(state.average)
         self.sum.fill_(state.progress.summed)
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state.weights[name])
+        self._put(state.weights)
         for key, value in state.optimizer.items():
             kind, _, name = key.partition(":")
             self.optimizer.state[self.weights[name]][kind] = value.to(self.weights[name].device)
@@ -91,8 +97,9 @@ class Watch(TrainerCallback):
         }
         seconds, cpu_seconds = self._times()
         progress = replace(self.progress, summed=float(self.sum), seconds=seconds, cpu_seconds=cpu_seconds)
-        weights = {name: weight.detach() for name, weight in self.weights.items()}
-        return State(progress, self.plan.device, self.plan.precision, weights, optimizer, self.random, self.best)
+        weights = {name: weight.detach() for name, weight in self.weights.items()} | self.aside
+        tensors = (weights, optimizer, self.random, self.best, self.average.held)
+        return State(progress, self.plan.device, self.plan.precision, *tensors)
 
     def stop(self) -> StoppedError:
         """Save after a signal; returns the error that ends the run."""
@@ -114,10 +121,8 @@ class Watch(TrainerCallback):
         self.saved_at = time.monotonic()
 
     def restore_best(self) -> None:
-        """Put the best weights back."""
-        with torch.no_grad():
-            for name, weight in self.best.items():
-                self.weights[name].copy_(weight)
+        """Put the best weights back; without a score to tell, the average."""
+        self._put(self.best or self.average.mean())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self._start()
@@ -135,11 +140,18 @@ class Watch(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.signals.patient = True  # a step is whole or not done
         self.rate = float(self.optimizer.param_groups[0]["lr"])
+        with torch.no_grad():
+            for group in self.optimizer.param_groups if self.base else ():  # as AdamW decays towards zero
+                for weight in group["params"] if group.get("base_penalty") else ():
+                    weight.lerp_(self.base[weight], group["lr"] * group["base_penalty"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.progress.step += 1
         self.random = random_state()
         self.sum += self.of_step
+        self.average.after_step(self.progress.step)
+        if self._is_time:
+            self.average.at_evaluation(self.progress.step)
         if self.progress.step % self.plan.log_every == 0:
             self._log()
         self._let_signals_in()
@@ -153,10 +165,12 @@ class Watch(TrainerCallback):
             self._let_signals_in()
 
     @property
+    def _is_time(self) -> bool:
+        return self.progress.step == self.plan.steps or self.progress.step % self.plan.score_every == 0
+
+    @property
     def _is_due(self) -> bool:
-        step = self.progress.step
-        last = step == self.plan.steps
-        return self.score is not None and self.progress.scored < step and (last or step % self.plan.score_every == 0)
+        return self.score is not None and self.progress.scored < self.progress.step and self._is_time
 
     @property
     def _all_move(self) -> bool:
@@ -190,7 +204,8 @@ class Watch(TrainerCallback):
         progress = self.progress
         scoring = time.process_time()
         self.model.eval()
-        value = self.score()
+        with self._averaged():
+            value = self.score()
         self.model.train()
         set_random_state(self.random)
         self.processor += time.process_time() - scoring  # not time of training
@@ -202,10 +217,28 @@ class Watch(TrainerCallback):
         self.signals.patient = True
         if better:
             progress.best_score, progress.best_step = value, progress.step
-            self.best = {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
+            kept = self.average.mean() or self.weights
+            self.best = {name: weight.detach().cpu().clone() for name, weight in kept.items()}
         progress.worse = 0 if enough or not self._all_move else progress.worse + 1
         progress.scored = progress.step
         self._let_signals_in()
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The average in place of the weights; whatever happens meanwhile, a checkpoint holds these."""
+        mean = self.average.mean()
+        self.aside = {name: self.weights[name].detach().clone() for name in mean}
+        try:
+            self._put(mean)
+            yield
+        finally:
+            self._put(self.aside)
+            self.aside = {}
+
+    def _put(self, weights: Mapping[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in weights.items():
+                self.weights[name].copy_(weight)
 
     def _not_a_number(self, what: str, more: str = "") -> IntegrityError:
         before = self.checkpoints.names() if self.checkpoints else []

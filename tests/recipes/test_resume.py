@@ -19,13 +19,17 @@ from tests.recipes.conftest import LORA
 Words = tuple[object, ...]
 OFTEN = ("--fit.save_minutes", 0)
 LABELED = ("--fit.max_steps", 12, "--fit.evaluations", 3, "--seed", 1)
+EVERYTHING = (
+    *("--strategy", "gradual_unfreeze", "--fit.schedule", "slanted_triangular", "--fit.layer_decay", 0.9),
+    *("--fit.average", "ema", "--fit.base_penalty", 0.1, "--fit.fresh_layers", 1, "--fit.balance", 1.0),
+)
 
 
 class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.fixture(scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes"])
+@pytest.fixture(scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything"])
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
     """A command of each kind that trains, without --out."""
     data = [word for name in ("train", "dev", "test") for word in (f"--data.{name}", corpus / f"{name}.jsonl")]
@@ -39,6 +43,7 @@ def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: P
         "ner": ("finetune", "--base", tiny("bert"), *data, *FAST, *LORA, *LABELED),
         "notes": ("finetune", "--base", tiny("roberta"), *data, *FAST, "--strategy", "full", *LABELED,
                   "--task", "note_classification"),
+        "everything": ("finetune", "--base", tiny("bert"), *data, *FAST, *EVERYTHING, *LABELED),
     }  # fmt: skip
     return commands[request.param]
 
@@ -124,6 +129,7 @@ CHANGES = {
     "fit.beta2": 0.98, "fit.clip": 0.5, "fit.evaluations": 2, "fit.patience": 1, "fit.precision": "auto",
     "strategy.rank": 4, "strategy.alpha": 8, "strategy.dropout": 0.2, "strategy.head_learning_rate": 1e-3,
     "strategy.layers": "top_half", "strategy.b_rate": 4.0,
+    "fit.average": "last", "fit.average_last": 2, "fit.layer_decay": 0.9, "fit.base_penalty": 0.1, "fit.balance": 0.5,
     "task.window": 16, "task.overlap": 4, "data.split_seed": 4, "data.unknown_labels": "miss",
 }  # fmt: skip
 

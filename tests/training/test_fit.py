@@ -10,7 +10,7 @@ import torch
 from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.training.fit import Fit, fit, plan_steps
 from clinnlp.training.loader import Draw
-from clinnlp.training.settings import FitSettings
+from clinnlp.training.settings import FitSettings, SupervisedFit
 
 
 def squares(model: torch.nn.Module, batch: dict[str, torch.Tensor], items: Any) -> torch.Tensor:
@@ -122,6 +122,27 @@ def test_a_gain_that_is_too_small_counts_against_patience() -> None:
     assert told.best_score == 0.62, "the best is kept all the same"
 
 
+def with_group(start: float, **group: float) -> float:
+    """The weight that is left of `start` with an option of its optimizer group."""
+    model = Line()
+    with torch.no_grad():
+        model.weight.fill_(start)
+    groups = [{"params": list(model.parameters()), "lr": 0.1, "weight_decay": 0.0, **group}]
+    fit(model, Points(), groups, cpu(epochs=2), 1)
+    return model.weight.item()
+
+
+def test_a_penalty_towards_base_weights_of_zero_is_weight_decay() -> None:
+    assert with_group(0.0, base_penalty=0.5) == pytest.approx(with_group(0.0, weight_decay=0.5), abs=1e-6)
+    assert with_group(0.0, base_penalty=0.5) != pytest.approx(with_group(0.0), abs=1e-2)
+
+
+def test_a_penalty_holds_weights_to_where_they_began() -> None:
+    """The base is at 5, the target at 3: the weight goes there, and the less the more it is held back."""
+    free, held, tight = (with_group(5.0, base_penalty=penalty) for penalty in (0.0, 1.0, 9.0))
+    assert 3.0 < free < held - 0.1 < tight - 0.2 < 5.0
+
+
 def test_evaluations_are_spread_over_the_run() -> None:
     steps: list[int] = []
     _, told, _ = run(cpu(epochs=8, evaluations=4, patience=0), lambda: float(len(steps)))
@@ -168,11 +189,18 @@ def test_steps_by_hand(examples: int, options: dict[str, Any], steps: int) -> No
         ({"save_minutes": -1.0}, "fit.save_minutes: must be 0 (after every step) or more."),
         ({"max_steps": 0}, "fit.max_steps: must be 1 or more."),
         ({"learning_rate": 0.0}, "fit.learning_rate: must be more than 0."),
+        ({"ema_decay": 1.0}, "fit.ema_decay: must be a share from 0 to under 1."),
+        ({"average_last": 0}, "fit.average_last: must be 1 or more."),
+        ({"layer_decay": 0.0}, "fit.layer_decay: must be a share over 0, or 1."),
+        ({"layer_decay": 1.1}, "fit.layer_decay: must be a share over 0, or 1."),
+        ({"base_penalty": -0.1}, "fit.base_penalty: must be 0 or more."),
+        ({"fresh_layers": -1}, "fit.fresh_layers: must be 0 or more."),
+        ({"balance": 1.5}, "fit.balance: must be from 0 to 1."),
     ],
 )
 def test_settings_that_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        FitSettings(**options)
+        SupervisedFit(**options)
     assert str(error.value) == message
 
 

@@ -12,6 +12,7 @@ import transformers
 
 from clinnlp import plugins
 from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.errors import ConfigError
 from clinnlp.strategies.base import Strategy, head_names, levels, parameter_groups
 from clinnlp.strategies.gradual_unfreeze import GradualUnfreeze
 from clinnlp.strategies.linear_probe_then import LinearProbeThen
@@ -19,7 +20,7 @@ from clinnlp.strategies.lora import Lora
 from clinnlp.training.checkpoints import Checkpoints
 from clinnlp.training.fit import Fit, fit
 from clinnlp.training.loader import Draw
-from clinnlp.training.moving import moving_table
+from clinnlp.training.moving import layer_rate, moving_table
 from clinnlp.training.settings import FitSettings
 from tests.tiny import sentences
 from tests.training.test_checkpoints import Killed, kill
@@ -60,7 +61,7 @@ def prepared(strategy: Strategy, tiny: Tiny) -> tuple[Any, list[dict[str, Any]],
     model: Any = transformers.AutoModelForTokenClassification.from_pretrained(tiny("bert"), num_labels=2)
     heads = head_names(model)
     model = strategy.apply(model)
-    groups = parameter_groups(model, heads, 3e-3, 1e-2, 0.01, strategy.rate_of)
+    groups = parameter_groups(model, heads, 3e-3, 1e-2, 0.01, strategy.rate_of, base_penalty=0.05)
     every = levels(model, heads)
     return model, groups, every, {n: every[n] for n, w in model.named_parameters() if w.requires_grad}
 
@@ -140,3 +141,26 @@ def test_the_table_puts_layers_together_that_are_treated_alike(tiny: Tiny) -> No
     lines = moving_table(model, every, groups, partial(strategy.moving, places)).splitlines()
     assert lines[2].split()[:2] == ["layers", "1-2"] and "0.003 to 0.012" in lines[2]
     assert lines[3].split()[:2] == ["embeddings", "0"], "frozen: without a rate"
+
+
+def test_rates_fall_from_the_top_layer_down_by_hand() -> None:
+    places = {"head": 4, "top": 3, "middle": 2, "lowest": 1, "embeddings": 0}
+    rate_of = layer_rate(places, 0.5, lambda name: 3.0 if name == "middle" else 1.0)
+    assert [rate_of(name) for name in places] == [1.0, 1.0, 1.5, 0.25, 0.125]
+    even = layer_rate({"head": 1, "all": 0}, 1.0, lambda name: 1.0)
+    assert (even("head"), even("all")) == (1.0, 1.0), "without decay there may be no layers"
+    with pytest.raises(ConfigError) as error:
+        layer_rate({"head": 1, "all": 0}, 0.9, lambda name: 1.0)
+    assert str(error.value) == (
+        "fit.layer_decay: this goes by layers, and the base has none that are numbered. "
+        "Next: leave it out, or choose --strategy full or lora."
+    )
+
+
+def test_groups_of_layers_with_decayed_rates(tiny: Tiny) -> None:
+    model, _, every, _ = prepared(Lora(b_rate=4), tiny)
+    rate_of = layer_rate(every, 0.5, Lora(b_rate=4).rate_of)
+    groups = parameter_groups(model, ["classifier"], 1e-3, 1e-2, 0.1, rate_of, base_penalty=0.2)
+    assert [round(group["lr"], 6) for group in groups] == [4e-3, 2e-3, 1e-3, 5e-4, 1e-2, 1e-2]
+    assert [group["base_penalty"] for group in groups] == [0.2] * 4 + [0.0] * 2
+    assert [group["weight_decay"] for group in groups] == [0.0] * 4 + [0.0, 0.1], "one or the other"

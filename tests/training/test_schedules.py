@@ -36,7 +36,15 @@ def test_points_by_hand(name: str, step: int, wanted: float) -> None:
     assert curve(name, 100, 0.1, 0.25)(step) == pytest.approx(wanted, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("step", "wanted"), [(0, 1 / 32), (5, 1 / 32 + 31 / 64), (10, 1.0), (55, 1 / 32 + 31 / 64), (100, 1 / 32)]
+)
+def test_a_slanted_triangle_by_hand(step: int, wanted: float) -> None:
+    """ULMFiT's with cut_frac 0.1 and ratio 32: up to step 10, down to step 100."""
+    assert curve("slanted_triangular", 100, 0.1, 0.25)(step) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("name", (*NAMES, "slanted_triangular"))
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_runs_of_a_few_steps_move_the_weights(name: str, steps: int) -> None:
     factor = curve(name, steps, 0.1, 0.25)
