@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from clinnlp.core.report import LabelScores, Score
 from clinnlp.core.scorers import CountScores, Scorer
-from clinnlp.errors import DataError
+from clinnlp.errors import DataError, IntegrityError
 from clinnlp.evaluation.scorers_table import Ints, SpanTable, tally
 
 BATCH_CHARS = 4_000_000  # what is read into arrays at once, so that memory is bounded
@@ -70,6 +70,7 @@ def cover_spans(table: SpanTable, texts: Sequence[str]) -> dict[str, Scorer]:
     Characters and tokens are sets for each document and label. A token is a unit of the text: a run of letters, a run
     of digits or another visible character; a span holds those it shares a character with. lenient compares the chunks
     of units that stand side by side in one label: what conlleval reads when spans are written as IO tags.
+    Raises IntegrityError if they disagree with the strict matches where the two must agree.
     """
     row, start, end = table.parts(np.arange(len(table.start)))
     order = np.argsort(start, kind="stable")
@@ -82,11 +83,33 @@ def cover_spans(table: SpanTable, texts: Sequence[str]) -> dict[str, Scorer]:
     characters = _Cover(table.labels, label, start[order], end[order], in_gold, in_predicted)
     full = first[order] < last[order]  # a span of blanks holds no unit
     units = _Cover(table.labels, label[full], first[order][full], last[order][full], in_gold[full], in_predicted[full])
+    chunks = units.chunks()
+    _cross_check(table, np.stack([label, first[order], last[order]])[:, full], chunks)
     return {
         "token": CountScores("token", units.sets()),
         "character": CountScores("character", characters.sets()),
-        "lenient": CountScores("chunk", units.chunks()),
+        "lenient": CountScores("chunk", chunks),
     }
+
+
+def _cross_check(table: SpanTable, units: Ints, chunks: LabelScores) -> None:
+    """Compare two ways of counting that share no code: matches of characters, and chunks of units (label, first, last).
+
+    They must agree on each label whose spans are all contiguous, distinct by their units and apart from each other.
+    """
+    spans = table.by_label(np.ones_like(table.label))
+    distinct, parts = (
+        np.bincount(labels, minlength=len(table.labels)) for labels in (np.unique(units, axis=1)[0], units[0])
+    )
+    sides = [table.by_label(side).tolist() for side in (table.gold, table.predicted, table.equal)]
+    apart = (spans == parts) & (spans == distinct)
+    for number, (gold, predicted, strict) in enumerate(zip(*sides, strict=True)):
+        found = chunks.per_label[table.labels[number]]
+        if apart[number] and (found.support, found.tp + found.fp) == (gold, predicted) and found.tp != strict:
+            raise IntegrityError(
+                f"{strict} spans of a label match by characters and {found.tp} by tokens, where both must be the same",
+                next="report it: one of the two counts is wrong",
+            )
 
 
 class _Cover:

@@ -12,7 +12,7 @@ from clinnlp.core.run import write_json
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
-from clinnlp.recipes._data import data_sha256, load_documents, write_quarantine
+from clinnlp.recipes._data import data_sha256, load_documents, read_as, write_quarantine
 from clinnlp.recipes._leaks import check_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored
@@ -79,7 +79,8 @@ def run(settings: CrossValidate) -> int:
         "test_notes": [len(fold.test) for fold in made],
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
-    scored = Scored(tested, predicted, report, waived=waived, seed=settings.seed)
+    told = read_as(settings.data.train, settings.data.format, "gold") if settings.data.train else {}
+    scored = Scored(tested, predicted, report, waived=waived, seed=settings.seed, read_as=told)
     scored.write(run, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")

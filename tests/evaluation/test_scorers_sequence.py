@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clinnlp.core.document import Document, Span
 from clinnlp.core.report import LabelScores, Score
 from clinnlp.encode import characters
-from clinnlp.errors import DataError
+from clinnlp.errors import DataError, IntegrityError
 from clinnlp.evaluation import scorers_sequence
 from clinnlp.evaluation.entity import evaluate_spans
 from clinnlp.evaluation.pairing import pair
@@ -331,3 +331,21 @@ def test_empty_against_empty_has_no_score() -> None:
 
     assert str(lenient([["O"]], [["O"]]).micro.f1) == "nan"
     assert f1_score([["O"]], [["O"]], zero_division=0) == 0
+
+
+def test_two_counts_that_must_agree_and_do_not_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L06: where spans are whole words apart from each other, strict matches and chunks of words are the same."""
+    text = "chest pain and fever"
+    spans = [Span(0, 10, "P"), Span(15, 20, "P")]
+    assert score(text, spans, spans)["lenient"]["P"] == Score(2, 0, 0)
+    real = scorers_sequence._Cover.chunks
+
+    def wrong(self: object) -> LabelScores:
+        found = real(self)  # type: ignore[arg-type]
+        return LabelScores({label: Score(s.tp - 1, s.fp + 1, s.fn + 1) for label, s in found.per_label.items()})
+
+    monkeypatch.setattr(scorers_sequence._Cover, "chunks", wrong)
+    with pytest.raises(IntegrityError, match="2 spans of a label match by characters and 1 by tokens"):
+        score(text, spans, spans)
+    score(text, [Span(0, 10, "P"), Span(6, 20, "P")], spans)  # they overlap: the two may differ
+    score(text, [Span(0, 4, "P")], [Span(0, 5, "P")])  # the same word, other bounds

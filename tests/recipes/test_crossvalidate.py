@@ -79,3 +79,22 @@ def test_folds_are_made_of_train_alone(
 ) -> None:
     assert clinnlp("crossvalidate", *words, "--data.test", "x.jsonl", "--out", tmp_path / "run") == 2
     assert "data.test: folds are made of data.train alone. Next: leave it out." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("verb", "given"), [("crossvalidate", ("--folds.count", 2)), ("finetune", ("--data.test",))])
+def test_the_report_names_the_tag_scheme_of_the_notes(
+    verb: str, given: tuple[object, ...], tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clinnlp.models import verify
+
+    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
+    path = tmp_path / "notes.conll"
+    lines = [f"-DOCSTART- O\n\nfever{n} S-A\nand O\nchest{n} B-A\npain E-A\n" for n in range(8)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    other = tmp_path / "other.conll"
+    other.write_text("cough S-A\nor O\nback B-A\npain E-A\n", encoding="utf-8")
+    words = ("--base", tiny("bert"), "--data.train", path, "--data.format", "conll", "--fit.max_steps", 1, *FAST)
+    more = (*given, other) if verb == "finetune" else given
+    assert clinnlp(verb, *words, *more, "--out", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert "\nGold tag scheme: IOBES, found from the tags.\n" in text
