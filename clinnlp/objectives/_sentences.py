@@ -6,21 +6,24 @@ if TYPE_CHECKING:
     import torch
 
 
+HEAD = "clinnlp_"  # how the names of our heads begin
+
+
 def add_head(model: "torch.nn.Module", name: str, head: "torch.nn.Module") -> None:
     """Install a head on a model under a name of ours: it is trained and kept in checkpoints with the model."""
-    model.add_module(f"clinnlp_{name}", head)
+    model.add_module(f"{HEAD}{name}", head)
 
 
 def head_of(model: "torch.nn.Module", name: str) -> Any:
     """The head of that name."""
     from clinnlp.encode.packing import inner
 
-    return getattr(inner(model), f"clinnlp_{name}")
+    return getattr(inner(model), f"{HEAD}{name}")
 
 
 def remove_head(model: "torch.nn.Module", name: str) -> None:
     """Take the head of that name off."""
-    delattr(model, f"clinnlp_{name}")
+    delattr(model, f"{HEAD}{name}")
 
 
 def hidden_size(model: "torch.nn.Module") -> int:

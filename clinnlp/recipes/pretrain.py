@@ -16,7 +16,11 @@ from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.recipes._pretraining_data import Corpus, Replay, block_source, read_notes
 from clinnlp.recipes._pretraining_measures import NOTES, SOURCE, Measures
+from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
+from clinnlp.strategies.base import Strategy
+from clinnlp.strategies.full import Full
+from clinnlp.strategies.lora import Lora
 from clinnlp.training.settings import FitSettings
 from clinnlp.version import VERSION
 
@@ -27,23 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clinnlp")
 
-
-@dataclass(frozen=True)
-class Scratch:
-    """A new BERT with random weights, and a WordPiece vocabulary trained on the corpus."""
-
-    layers: int = 4
-    """Transformer layers."""
-    hidden: int = 256
-    """Width of a token vector."""
-    heads: int = 4
-    """Attention heads."""
-    intermediate: int = 1024
-    """Width of the feed-forward layer."""
-    vocabulary: int = 10_000
-    """Entries of the WordPiece vocabulary."""
-    positions: int = 512
-    """Longest row in tokens."""
+RATES = (1e-4, 5e-4)  # of all weights, and of adapters
 
 
 @dataclass(frozen=True)
@@ -88,6 +76,8 @@ class Pretrain:
     """The pretraining loss."""
     more: tuple[More, ...] = ()
     """More objectives at the same time, each with its weight."""
+    strategy: Strategy = field(default_factory=Full)
+    """Which weights move: all (full), or adapters (lora), which are saved beside the model that holds them."""
     block: int = 512
     """Longest row in tokens, specials included."""
     dropout: float | None = None
@@ -98,7 +88,7 @@ class Pretrain:
     """Number format of the saved weights."""
     fit: FitSettings = field(
         default_factory=lambda: FitSettings(
-            epochs=1, batch=8, learning_rate=1e-4, schedule="wsd", warmup=0.06, weight_decay=0.01, beta2=0.98
+            epochs=1, batch=8, schedule="wsd", warmup=0.06, weight_decay=0.01, beta2=0.98
         )
     )
     """The training loop; with fit.evaluations the held-out loss is measured on the way, as a score of less than 0."""
@@ -114,6 +104,8 @@ class Pretrain:
             raise ConfigError(
                 "an objective compares the rows of a batch", where="fit.batch", next="give 2 or more; 32 is usual"
             )
+        if not isinstance(self.strategy, Full | Lora):
+            raise ConfigError("pretrain moves all weights or adapters", where="strategy", next="choose full or lora")
         if not 0 < self.held_out < 1:
             raise ConfigError("must be a share between 0 and 1", where="held_out")
 
@@ -138,7 +130,7 @@ def run(settings: Pretrain) -> int:
     from clinnlp.training.fit import fit
     from clinnlp.training.pretraining import MixedSource, can_pack, set_dropout
 
-    model, tokenizer, fresh = _model(settings, texts, run)
+    model, tokenizer, fresh = starting_model(settings, texts, run)
     size = longest_row(model, settings.block)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
@@ -157,6 +149,7 @@ def run(settings: Pretrain) -> int:
     measures.sources |= {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}
     for objective in objectives:
         objective.prepare(model)
+    model = adapted_model(settings, model, fresh)
     set_dropout(model, _dropout(settings))
     measures.take("before")
     checkpoints = checkpoints_of(run)
@@ -170,6 +163,7 @@ def run(settings: Pretrain) -> int:
     # 4. save
     facts |= {"held_out": measures.facts, **_spent(fitted, first, settings.fit)}
     remember_trained_on(run, texts, "pretraining", settings.base)
+    model = whole_model(model, run)
     for objective in objectives:
         objective.finish(model)
     _save(settings, run, model if guesses else model.base_model, tokenizer)
@@ -203,38 +197,6 @@ def _stops_by(objective: Objective, measures: Measures) -> str:
     return name_of(objective) if name_of(objective) in measures.sources else NOTES
 
 
-def _model(settings: Pretrain, texts: list[str], run: Run) -> "tuple[Any, NoteTokenizer, bool]":
-    """The model to train, its tokenizer, and whether its masked-LM head is fresh."""
-    from transformers import BertConfig, BertForMaskedLM, set_seed
-
-    from clinnlp.encode.tokens import NoteTokenizer
-    from clinnlp.encode.vocabulary import train_wordpiece
-    from clinnlp.models.folder import sha256_of
-    from clinnlp.models.load import Base
-
-    set_seed(settings.seed)
-    if settings.base is not None:
-        base = Base(settings.base, settings.revision, settings.download)
-        tokenizer = base.tokenizer()
-        model, fresh = base.model(settings.objective.model_class)
-        base.fits(tokenizer, model)
-        run.pin("weights", {"base": base.sha256()})
-        if fresh:
-            log.warning("the base has no language-model head: it gets a fresh one (%d new weights)", len(fresh))
-        return model, tokenizer, bool(fresh)
-    new = settings.scratch
-    train_wordpiece(texts, new.vocabulary, new.positions, run.folder / "model")
-    run.pin("weights", {"vocabulary": sha256_of(run.folder / "model" / "vocab.txt")})
-    tokenizer = NoteTokenizer.load(run.folder / "model")
-    log.info("trained a vocabulary of %d entries; starting from random weights", tokenizer.vocab_size)
-    shape = BertConfig(
-        vocab_size=tokenizer.vocab_size, hidden_size=new.hidden, num_hidden_layers=new.layers,
-        num_attention_heads=new.heads, intermediate_size=new.intermediate, max_position_embeddings=new.positions,
-        pad_token_id=tokenizer.pad_id,
-    )  # fmt: skip
-    return BertForMaskedLM(shape), tokenizer, True
-
-
 def _dropout(settings: Pretrain) -> float:
     return max(objective.dropout for objective in settings.objectives) if settings.dropout is None else settings.dropout
 
@@ -242,7 +204,7 @@ def _dropout(settings: Pretrain) -> float:
 def _groups(model: Any, settings: FitSettings) -> list[dict[str, Any]]:
     from clinnlp.strategies.base import parameter_groups
 
-    rate = settings.learning_rate or 1e-4
+    rate = settings.learning_rate or RATES[hasattr(model, "merge_and_unload")]
     return parameter_groups(model, [], rate, rate, settings.weight_decay)
 
 

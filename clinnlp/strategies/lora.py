@@ -59,6 +59,10 @@ class Lora(Strategy):
 
         Raises ConfigError if the base has fewer layers than are to be adapted.
         """
+        return self.adapt(model, head_names(model))
+
+    def adapt(self, model: "torch.nn.Module", saved: list[str]) -> "torch.nn.Module":
+        """As `apply`, but of the heads only those `saved` are trained and kept with the adapter."""
         from peft import LoraConfig, get_peft_model
 
         inner: Any = model
@@ -74,7 +78,7 @@ class Lora(Strategy):
             # no task type: peft would look for the head itself, and fail for token classification
             target_modules="all-linear" if everywhere else self._upper(inner, heads),
             exclude_modules=rf"^(.*\.)?({'|'.join(heads)})(\..*)?$" if heads and everywhere else None,
-            modules_to_save=heads,
+            modules_to_save=saved or None,
         )
         wrapped: Any = get_peft_model(inner, config)
         found = wrapped.peft_config["default"]

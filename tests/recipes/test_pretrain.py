@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from clinnlp import plugins
@@ -211,3 +212,34 @@ def test_notes_that_lack_what_an_objective_needs(
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--out", tmp_path / "out") == 2
     told_now = capsys.readouterr().err
     assert told in told_now and "Next:" in told_now and "Traceback" not in told_now
+
+
+@pytest.mark.parametrize("objective", ["mlm", "sentence_order"])
+def test_adapters_alone_are_trained_and_saved_beside_the_model(objective: str, tiny: Tiny, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    words = ("--data.train", annotated(tmp_path / "n.jsonl"), "--block", 64, "--held_out", 0.1, "--fit.max_steps", 4)
+    how = ("--objective", objective, "--strategy", "lora", "--strategy.rank", 4, "--fit.learning_rate", 1e-2)
+    out = tmp_path / "out"
+    assert clinnlp("pretrain", "--base", tiny("bert"), *how, *words, *FAST, "--out", out) == 0
+    base = AutoModelForMaskedLM.from_pretrained(tiny("bert")).eval()
+    trained, info = AutoModelForMaskedLM.from_pretrained(out / "model", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    before, after = base.state_dict(), trained.eval().state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(".encoder.layer." in name and name.endswith("weight") for name in moved)
+    adapted = PeftModel.from_pretrained(base, out / "adapter").eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        assert torch.allclose(adapted(input_ids=ids).logits, trained(input_ids=ids).logits, atol=1e-4)
+    assert (out / "adapter" / "adapter_model.safetensors").stat().st_size < 100_000
+
+
+def test_adapters_need_a_trained_head(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", lines, "--block", 64, "--held_out", 0.1, "--strategy")
+    assert clinnlp("pretrain", *words, "lora", *FAST, "--out", tmp_path / "out") == 2
+    assert "adapters need a masked-LM head that is trained already" in capsys.readouterr().err
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, "bitfit", "--out", tmp_path / "out") == 2
+    assert "strategy: pretrain moves all weights or adapters. Next: choose full or lora" in capsys.readouterr().err
