@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clinnlp")
 
-NOTES, SOURCE = "notes", "source"
+NOTES, SOURCE, ENTITIES = "notes", "source", "entities"
 MASKED = {NOTES: "held-out notes", SOURCE: "held-out source text"}  # measured by the perplexity of a masked LM
 
 
@@ -29,11 +29,16 @@ class Measures:
 
     def take(self, when: str) -> None:
         """Measure all of them and keep them as of `when`."""
+        from clinnlp.training.pretraining import accuracy
+
         for name in self.sources:
             loss, targets = self._measured(name)
             kept = self.facts.setdefault(name, {"targets": targets})
             kept[f"loss_{when}"] = loss
-            if name in MASKED:
+            if name == ENTITIES:
+                kept[f"accuracy_{when}"] = share = accuracy(self.model, self.sources[name], self.batch)[0]
+                log.info("entity tokens guessed right %s: %.1f %% of %d", when, 100 * share, targets)
+            elif name in MASKED:
                 kept[f"perplexity_{when}"] = math.exp(loss)
                 told = f"perplexity of {MASKED[name]} {when}: {math.exp(loss):.2f}"
                 log.info("%s (%d masked tokens)", told, targets)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clinnlp.recipes._pretraining_measures import MASKED, NOTES, SOURCE
+from clinnlp.recipes._pretraining_measures import ENTITIES, MASKED, NOTES, SOURCE
 from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ that was measured, treat the weights as you treat the notes.
 def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """The figures before and after, a row for each; see HEAD."""
     for name, held in facts["held_out"].items():
-        score = "perplexity" if name in MASKED else "loss"
-        shown = (f"{held[f'{score}_{when}']:,.{2 if name in MASKED else 4}f}" for when in ("before", "after"))
-        before, after = shown
-        told = f"{MASKED[name]}, masked-LM perplexity" if name in MASKED else f"held-out notes, loss of {name}"
+        if name == ENTITIES:
+            told, score, form = "held-out notes, entity tokens guessed right", "accuracy", "{:.1%}"
+        elif name in MASKED:
+            told, score, form = f"{MASKED[name]}, masked-LM perplexity", "perplexity", "{:,.2f}"
+        else:
+            told, score, form = f"held-out notes, loss of {name}", "loss", "{:,.4f}"
+        before, after = (form.format(held[f"{score}_{when}"]) for when in ("before", "after"))
         yield told, before, after, f"{held['targets']:,}"
 
 

@@ -10,12 +10,13 @@ from clinnlp.config import name_of
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.objectives.base import Objective
+from clinnlp.objectives.entity_mlm import EntityMlm
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.recipes._pretraining_data import Corpus, Replay, block_source, read_notes
-from clinnlp.recipes._pretraining_measures import NOTES, SOURCE, Measures
+from clinnlp.recipes._pretraining_measures import ENTITIES, NOTES, SOURCE, Measures
 from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.strategies.base import Strategy
@@ -146,6 +147,8 @@ def run(settings: Pretrain) -> int:
     if guesses:
         parts = {NOTES: notes.held_out, SOURCE: notes.source}
         measures.sources |= {name: rows(plain, part) for name, part in parts.items() if part}
+        if any(note.spans for note in notes.held_out):
+            measures.sources[ENTITIES] = rows(EntityMlm(share=1.0), notes.held_out)
     measures.sources |= {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}
     for objective in objectives:
         objective.prepare(model)

@@ -128,21 +128,40 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
             module.p = share
 
 
+@torch.inference_mode()
 def mean_loss(model: torch.nn.Module, source: BlockSource, batch: int) -> tuple[float, int]:
     """Mean loss of held-out targets, and how many there are; what is hidden is the same at every call.
 
     Of a masked LM the rate is its final one, and exp(loss) is the perplexity.
     """
-    device = next(model.parameters()).device
     total, count = 0.0, 0
+    for given in _held_out(model, source, batch):
+        targets = int((given["labels"] != -100).sum())
+        total += float(source.loss(model, given, 1))
+        count += targets
+    return total / max(count, 1), count
+
+
+@torch.inference_mode()
+def accuracy(model: torch.nn.Module, source: BlockSource, batch: int) -> tuple[float, int]:
+    """The share of held-out masked tokens that are the first guess of a masked LM, and how many there are."""
+    right, count = 0, 0
+    for given in _held_out(model, source, batch):
+        labels = given.pop("labels").flatten()
+        masked = (labels != -100).nonzero().squeeze(1)
+        kept_apart = attention(model, given.pop("pieces"), given.pop("positions"), source.blocks.packed)
+        guessed = model(**given, **kept_apart, masked=masked).logits.argmax(dim=-1)
+        right += int((guessed == labels[masked]).sum())
+        count += len(masked)
+    return right / max(count, 1), count
+
+
+def _held_out(model: torch.nn.Module, source: BlockSource, batch: int) -> Iterator[dict[str, torch.Tensor]]:
+    """All batches of a source, longest rows first, on the device of a model that is set to answer."""
+    device = next(model.parameters()).device
     model.eval()
     order = np.argsort(-source.lengths, kind="stable")
-    with torch.inference_mode():
-        for first in range(0, len(order), batch):
-            draws = [Draw(FIXED_EPOCH, int(index), 1.0) for index in order[first : first + batch]]
-            examples = source.collate([source.example(draw) for draw in draws])
-            given = {name: tensor.to(device) for name, tensor in examples.items()}
-            targets = int((given["labels"] != -100).sum())
-            total += float(source.loss(model, given, 1))
-            count += targets
-    return total / max(count, 1), count
+    for first in range(0, len(order), batch):
+        draws = [Draw(FIXED_EPOCH, int(index), 1.0) for index in order[first : first + batch]]
+        made = source.collate([source.example(draw) for draw in draws])
+        yield {name: tensor.to(device) for name, tensor in made.items()}

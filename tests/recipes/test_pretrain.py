@@ -145,9 +145,11 @@ def test_every_objective_from_the_command_line(name: str, tiny: Tiny, tmp_path: 
     out = tmp_path / "out"
     assert clinnlp("pretrain", "--base", tiny("bert"), "--objective", name, *words, *FAST, "--out", out) == 0
     held = pretraining(out)["held_out"]
-    assert set(held) == {"notes", name}, "the perplexity is measured whatever is trained"
+    assert set(held) == {"notes", "entities", name}, "what a masked LM knows is measured whatever is trained"
+    assert 0 <= held["entities"]["accuracy_before"] <= 1 and held["entities"]["targets"] > 5
     assert all(math.isfinite(value) for row in held.values() for value in row.values())
     report = (out / "report.txt").read_text(encoding="utf-8")
+    assert "held-out notes, entity tokens guessed right" in report
     assert f"held-out notes, loss of {name} " in report and f"objective: {name}\n" in report
     _, info = AutoModelForMaskedLM.from_pretrained(out / "model", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]

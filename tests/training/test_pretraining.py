@@ -16,7 +16,15 @@ from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource, can_pack, generators, mean_loss, set_dropout
+from clinnlp.training.pretraining import (
+    FIXED_EPOCH,
+    BlockSource,
+    accuracy,
+    can_pack,
+    generators,
+    mean_loss,
+    set_dropout,
+)
 from clinnlp.training.settings import FitSettings
 from tests.tiny import TOKENIZER_OF, sentences
 
@@ -161,3 +169,19 @@ def test_generators_depend_on_seed_epoch_and_block_alone() -> None:
     assert forwards == numbers(1, draws[::-1])[::-1]
     drawn = [number for row in [*forwards, *numbers(2, draws)] for number in row]
     assert len(set(drawn)) == len(drawn), "no two share a stretch of the sequence"
+
+
+def test_accuracy_counts_first_guesses(tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, "bert")
+    blocks = source(tokenizer, sentences(12), packed=True)
+    blocks.objective.prepare(model)
+    right = every = 0
+    with torch.inference_mode():
+        for index in range(len(blocks.lengths)):
+            given = blocks.collate([Draw(FIXED_EPOCH, index, 1.0)])
+            kept_apart = attention(model, given["pieces"], given["positions"], packed=True)
+            guessed = model(input_ids=given["input_ids"], **kept_apart).logits.argmax(-1)
+            told = given["labels"] != -100
+            right += int((guessed == given["labels"])[told].sum())
+            every += int(told.sum())
+    assert accuracy(model, blocks, 4) == (right / every, every)
