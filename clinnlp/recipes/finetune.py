@@ -11,7 +11,7 @@ from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, write_quarantine
+from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, read_as, write_quarantine
 from clinnlp.recipes._history import base_notices
 from clinnlp.recipes._leaks import check_trained_on, remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
@@ -129,8 +129,9 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
         report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
         perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
         notices = base_notices(settings.origin, gold) if settings.base is not None else []
+        told = read_as(str(getattr(settings.data, name) or settings.data.train), settings.data.format, "gold")
         scored = Scored(
-            gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed, notices
+            gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed, notices, told
         )
         title = f"clinnlp finetune: scores on {name}"
         scored.write(run, title, facts | {"scored on": name})
@@ -178,6 +179,7 @@ def _train(
 ) -> "tuple[Fit, dict[str, Any], dict[str, int]]":
     """Train in place; returns what the loop did, the alignment ledger of each split and the counts of weights."""
     from clinnlp.training.fit import fit
+    from clinnlp.training.prefix import cached
     from clinnlp.training.supervised import ExampleSource
 
     task, tokenizer = trained.task, trained.tokenizer
@@ -205,7 +207,10 @@ def _train(
 
     source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance)
     score = dev_score if splits.dev else None
-    fitted = fit(trained.model, source, groups, fitting, settings.seed, score, checkpoints, moving)
+    upper: tuple[Any, Any] = trained.model, source
+    if settings.strategy.caches:
+        upper = cached(trained.model, levels(trained.model, heads), source, fitting.batch, fitting.device)
+    fitted = fit(*upper, groups, fitting, settings.seed, score, checkpoints, moving)
     trained.model = settings.strategy.finish(trained.model)
     return fitted, {"train": alignment.as_dict()}, weights
 

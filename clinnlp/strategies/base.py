@@ -30,6 +30,11 @@ class Strategy:
     head_learning_rate: float | None = None
     """Peak rate of the fresh head; null takes the rate of the other weights."""
 
+    @property
+    def caches(self) -> bool:
+        """Whether what lies under the lowest weight that moves is computed once, without dropout, and kept."""
+        return False
+
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """Make all weights trainable that ever move; returns the model to train.
 

@@ -16,6 +16,14 @@ class FeatureExtractor(Strategy):
     default_learning_rate: ClassVar[float] = 1e-3
     default_epochs: ClassVar[float] = 20
 
+    cache: bool = False
+    """Compute the encoder once, without dropout, and keep what it gave: 2 bytes a token and dimension."""
+
+    @property
+    def caches(self) -> bool:
+        """As `cache` says."""
+        return self.cache
+
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """Freeze all but the head; a fresh pooler is part of it."""
         freeze_all_but(model, head_names(model), lambda name: False)

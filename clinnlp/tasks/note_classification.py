@@ -289,7 +289,7 @@ def _logits(model: "torch.nn.Module", batch: "dict[str, torch.Tensor]") -> "torc
         logits: torch.Tensor = model(**part).logits.float()
         return logits
 
-    count, width = batch["input_ids"].shape
+    count, width = batch["attention_mask"].shape
     rows = max(HELD_TOKENS // width, 1)
     if count <= rows or not torch.is_grad_enabled():
         return run(batch)

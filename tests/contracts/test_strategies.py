@@ -26,6 +26,7 @@ from clinnlp.strategies.ia3 import Ia3
 from clinnlp.strategies.linear_probe_then import LinearProbeThen
 from clinnlp.strategies.lora import Lora
 from clinnlp.strategies.serial_unfreeze import SerialUnfreeze
+from clinnlp.strategies.top_layers import TopLayers
 from tests.tiny import TOKENIZER_OF, sentences
 
 NAMES = plugins.names("strategies")
@@ -212,6 +213,7 @@ def test_what_is_saved_with_options_answers_as_what_was_trained(
         (Lora(layers=2), {1, 2}),
         (Lora(), {1, 2}),
         (Ia3(), {1, 2}),
+        (TopLayers(), {2}),
     ],
     ids=str,
 )
@@ -301,6 +303,11 @@ WRONG: list[tuple[Callable[[], Strategy], str, str]] = [
     (lambda: SerialUnfreeze(first=0), "bert", "strategy.first: must be 1 or more."),
     (lambda: SerialUnfreeze(first=3), "bert", "strategy.first: there is no layer 3: the base has 2. "
      "Next: choose 1 to 2."),
+    (lambda: TopLayers(layers=2), "bert", "strategy.layers: the base has 2 layers, not more than 2. "
+     "Next: choose 1 or fewer, or --strategy lora."),
+    (lambda: TopLayers(layers=0), "bert", "strategy.layers: must be a count, or a share under 1. "
+     "Next: give 4 for four layers, 0.5 for half."),
+    (lambda: TopLayers(rank=0), "bert", "strategy.rank: must be 1 or more."),
     (lambda: LinearProbeThen(share=1), "bert", "strategy.share: must be a share between 0 and 1."),
 ]  # fmt: skip
 

@@ -29,7 +29,9 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-@pytest.fixture(scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything"])
+@pytest.fixture(
+    scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything", "top_layers"]
+)
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
     """A command of each kind that trains, without --out."""
     data = [word for name in ("train", "dev", "test") for word in (f"--data.{name}", corpus / f"{name}.jsonl")]
@@ -43,6 +45,8 @@ def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: P
         "ner": ("finetune", "--base", tiny("bert"), *data, *FAST, *LORA, *LABELED),
         "notes": ("finetune", "--base", tiny("roberta"), *data, *FAST, "--strategy", "full", *LABELED,
                   "--task", "note_classification"),
+        "top_layers": ("finetune", "--base", tiny("bert"), *data, *FAST, "--strategy", "top_layers", *LABELED,
+                       "--task", "note_classification"),
         "everything": ("finetune", "--base", tiny("bert"), *data, *FAST, *EVERYTHING, *LABELED),
     }  # fmt: skip
     return commands[request.param]
