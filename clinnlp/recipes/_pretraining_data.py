@@ -120,19 +120,30 @@ def block_source(
     objective: Objective, notes: Sequence[Document], tokenizer: "NoteTokenizer", size: int, packed: bool, seed: int
 ) -> "BlockSource":
     """Notes as rows of at most `size` tokens for an objective."""
+    from clinnlp.encode.marks import CLOSED
     from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.training.pretraining import BlockSource
 
     room = size - (len(tokenizer.suffix) if objective.pairs else 0)
     store = TokenStore.of(tokenizer, map(objective.mark, notes))
+    if not (store.marks < CLOSED).any():
+        raise DataError("the notes hold nothing but placeholders of de-identification", next="give notes with text")
     blocks = PackedBlocks(store, tokenizer, room, packed and objective.guesses_tokens)
     return BlockSource(blocks, objective, tokenizer, seed)
 
 
 def _split(notes: list[Document], held_out: float) -> tuple[list[Document], list[Document]]:
+    """The notes to train on and those held out, of one group at least. Raises DataError if there is one group alone."""
     from clinnlp.text.splits import split
 
-    parts = split(notes, {"train": 1 - held_out, "held_out": held_out}, seed=SPLIT_SEED)
+    groups = len({note.group or f"note {note.id}" for note in notes})
+    if groups < 2:
+        raise DataError(
+            f"{len(notes)} distinct notes of one patient (group): none can be held out",
+            next="give notes of two groups or more",
+        )
+    share = max(held_out, 1 / groups)
+    parts = split(notes, {"train": 1 - share, "held_out": share}, seed=SPLIT_SEED)
     return parts["train"], parts["held_out"]
 
 

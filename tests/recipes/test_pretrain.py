@@ -245,3 +245,29 @@ def test_adapters_need_a_trained_head(
     assert "adapters need a masked-LM head that is trained already" in capsys.readouterr().err
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, "bitfit", "--out", tmp_path / "out") == 2
     assert "strategy: pretrain moves all weights or adapters. Next: choose full or lora" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("texts", "group", "told"),
+    [
+        (["fever"], None, "1 distinct notes of one patient (group): none can be held out"),
+        (["fever"] * 30, None, "1 distinct notes of one patient (group): none can be held out"),
+        (["fever", "cough", "pain"], "p", "3 distinct notes of one patient (group): none can be held out"),
+        (["___ " * n for n in range(1, 30)], None, "the notes hold nothing but placeholders of de-identification"),
+    ],
+)
+def test_too_little_to_learn_from(
+    texts: list[str], group: str | None, told: str, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"id": str(n), "text": text, "group": group or str(n)} for n, text in enumerate(texts)]
+    words = ("--data.train", write_jsonl(tmp_path / "n.jsonl", records), "--out", tmp_path / "out")
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST) == 2
+    assert f"{told}. Kept: nothing was written. Next: give notes" in capsys.readouterr().err
+
+
+def test_two_notes_are_one_to_train_on_and_one_held_out(tiny: Tiny, tmp_path: Path) -> None:
+    records = [{"id": str(n), "text": text} for n, text in enumerate(sentences(2))]
+    words = ("--data.train", write_jsonl(tmp_path / "n.jsonl", records), "--fit.max_steps", 1)
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST, "--out", tmp_path / "out") == 0
+    counts = read_json(tmp_path / "out" / "manifest.json")["facts"]["notes"]
+    assert (counts["train"], counts["held_out"]) == (1, 1)
