@@ -66,3 +66,9 @@ def test_a_page_with_panels_is_escaped_and_has_no_script() -> None:
     assert not re.search(r"(src|href)=", page)
     assert page.count("<polyline") == 2 and page.count("<circle") == page.count("</circle>") + 1
     assert '50.0 <span class="reach">(40.0 to 60.0)</span>' in page, "it breaks before the interval, not in it"
+
+
+def test_a_column_without_a_name_has_an_empty_head() -> None:
+    page = html_report(Report(), "t", {}, [Panel("p", (), (Table(("", "n"), (("", "1"),)),))])
+    assert '<th class=""></th><th class="">n</th>' in page
+    assert "&#39;&#39;" in page, "an empty name of a row is a name and is shown"
