@@ -29,6 +29,12 @@ class LinearProbeThen(Strategy):
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ConfigError("must be a share between 0 and 1", where="strategy.share")
+        if self.then.head_learning_rate is not None:
+            raise ConfigError(
+                "the head has one rate for the whole run",
+                where="strategy.then.head_learning_rate",
+                next="give it as --strategy.head_learning_rate",
+            )
 
     @property
     def default_learning_rate(self) -> float:  # type: ignore[override]
@@ -39,6 +45,11 @@ class LinearProbeThen(Strategy):
     def default_epochs(self) -> float:  # type: ignore[override]
         """That of what follows."""
         return self.then.default_epochs
+
+    @property
+    def caches(self) -> bool:
+        """As the strategy that follows."""
+        return self.then.caches
 
     def apply(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """As the strategy that follows."""

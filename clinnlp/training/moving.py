@@ -38,22 +38,22 @@ def moving_table(
             begin.setdefault(name, part / PARTS)
     weights = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # peft keeps a copy
 
-    def row(level: int) -> tuple[str, ...]:
+    def row(level: int) -> tuple[int, int, str, str]:
         held = {name: weight for name, weight in weights.items() if levels[name] == level}
         own = {name: weight for name, weight in held.items() if id(weight) in rates}
-        counts = (f"{sum(weight.numel() for weight in part.values()):,}" for part in (own, held))
-        if not own:
-            return (*counts, "", "")
+        counts = [sum(weight.numel() for weight in part.values()) for part in (own, held)]
         found = sorted({rates[id(weight)] for weight in own.values()})
-        rate = f"{found[0]:.3g}" if len(found) == 1 else f"{found[0]:.3g} to {found[-1]:.3g}"
-        return (*counts, rate, f"{min(begin.get(name, 1.0) for name in own):.1%}")
+        rate = " to ".join(f"{one:.3g}" for one in dict.fromkeys(found[:1] + found[-1:]))
+        start = f"{min(begin.get(name, 1.0) for name in own):.1%}" if own else ""
+        return counts[0], counts[1], rate, start
 
-    top = max(levels.values())
-    rows = [("weights", "trained", "of", "peak rate", "from"), ("head", *row(top))]
-    for same, numbers in groupby(range(top - 1, 0, -1), key=row):
+    parts = [("head", [max(levels.values())])]
+    for _, numbers in groupby(range(max(levels.values()) - 1, 0, -1), key=row):
         alike = list(numbers)
-        name = f"layer {alike[0]}" if len(alike) == 1 else f"layers {alike[-1]}-{alike[0]}"
-        rows.append((name, *same))
-    rows.append(("embeddings", *row(0)))
+        parts.append((f"layer {alike[0]}" if len(alike) == 1 else f"layers {alike[-1]}-{alike[0]}", alike))
+    rows = [("weights", "trained", "of", "peak rate", "from")]
+    for name, alike in [*parts, ("embeddings", [0])]:
+        moved, of, rate, start = row(alike[0])
+        rows.append((name, f"{moved * len(alike):,}", f"{of * len(alike):,}", rate, start))
     widths = [max(len(line[column]) for line in rows) for column in range(5)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in rows)

@@ -263,6 +263,7 @@ def test_a_probe_takes_its_share_of_the_steps_and_leaves_the_rest_to_what_follow
     assert seen == [[3], [3], [3], [2, 3], [0, 1, 2, 3]]
     assert (strategy.default_learning_rate, strategy.default_epochs) == (3e-5, 8)
     assert LinearProbeThen().default_learning_rate == Lora.default_learning_rate
+    assert [LinearProbeThen(then=then).caches for then in (Lora(), TopLayers(), TopLayers(cache=False))] == [0, 1, 0]
 
 
 def test_lora_plus_gives_b_another_rate(tiny: Tiny) -> None:
@@ -308,6 +309,8 @@ WRONG: list[tuple[Callable[[], Strategy], str, str]] = [
     (lambda: TopLayers(layers=0), "bert", "strategy.layers: must be a count, or a share under 1. "
      "Next: give 4 for four layers, 0.5 for half."),
     (lambda: TopLayers(rank=0), "bert", "strategy.rank: must be 1 or more."),
+    (lambda: LinearProbeThen(then=Full(head_learning_rate=1e-3)), "bert", "strategy.then.head_learning_rate: the head "
+     "has one rate for the whole run. Next: give it as --strategy.head_learning_rate."),
     (lambda: LinearProbeThen(share=1), "bert", "strategy.share: must be a share between 0 and 1."),
 ]  # fmt: skip
 

@@ -140,6 +140,8 @@ def test_the_table_puts_layers_together_that_are_treated_alike(tiny: Tiny) -> No
     model, groups, every, places = prepared(strategy, tiny)
     lines = moving_table(model, every, groups, partial(strategy.moving, places)).splitlines()
     assert lines[2].split()[:2] == ["layers", "1-2"] and "0.003 to 0.012" in lines[2]
+    trained = sum(w.numel() for n, w in model.named_parameters() if w.requires_grad and places[n] in (1, 2))
+    assert lines[2].split()[2] == f"{trained:,}", "of both together"
     assert lines[3].split()[:2] == ["embeddings", "0"], "frozen: without a rate"
 
 
