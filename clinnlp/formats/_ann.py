@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from clinnlp.core.document import Document, Span
-from clinnlp.formats._surface import HINT, agrees, mismatch, safe, surface_of, unsafe
+from clinnlp.formats._surface import HINT, agrees, mismatch, other_unit, safe, surface_of, unsafe
 
 KNOWN = re.compile(r"(?:[TREAMN]\d+|#\d*|\*)\t")
 SPAN_LINE = re.compile(r"(T\d+)\t(.*) (\d+ \d+(?:;\d+ \d+)*)", re.DOTALL)
@@ -70,7 +70,7 @@ def _sort_lines(text: str, annotations: str) -> tuple[dict[str, _Entry], list[st
     for number, raw in enumerate(annotations.split("\n"), 1):
         line = raw.removesuffix("\r")
         if KNOWN.match(line):
-            last = _entry(line, number, len(text)) if line.startswith("T") else None
+            last = _entry(line, number, text) if line.startswith("T") else None
             if last is None:
                 others.append(line)
             elif last.id in entries:
@@ -84,7 +84,7 @@ def _sort_lines(text: str, annotations: str) -> tuple[dict[str, _Entry], list[st
     return entries, others, stray
 
 
-def _entry(line: str, number: int, length: int) -> _Entry:
+def _entry(line: str, number: int, text: str) -> _Entry:
     id_and_place, _, surface = line.partition("\t")[2].partition("\t")
     match = SPAN_LINE.fullmatch(line.partition("\t")[0] + "\t" + id_and_place)
     if match is None:
@@ -96,8 +96,9 @@ def _entry(line: str, number: int, length: int) -> _Entry:
     pieces = sorted(given)  # CHIA has 135 spans out of text order, their surface in the order given
     if any(a >= b for a, b in pieces):
         raise BadLine(number, "a span is empty or reversed")
-    if pieces[-1][1] > length:
-        raise BadLine(number, f"a span ends outside the text of {length} characters")
+    if pieces[-1][1] > len(text):
+        told = f"a span ends outside the text of {len(text)} characters"
+        raise BadLine(number, other_unit(text, given, surface) or told)
     if any(b > c for (_, b), (c, _) in pairwise(pieces)):
         raise BadLine(number, "the fragments of a span overlap")
     has_surface = line.count("\t") > 1

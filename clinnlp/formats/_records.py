@@ -10,6 +10,7 @@ from typing import Any
 from clinnlp.core.document import Document, Span
 from clinnlp.errors import DataError
 from clinnlp.formats._bytes import Bad
+from clinnlp.formats._surface import other_unit
 from clinnlp.formats.base import Ordinal
 
 SPAN_KEYS = {"start", "end", "label", "score", "text", "fragments", "attributes"}
@@ -190,21 +191,27 @@ def _span(entry: object, text: str, number: int) -> Span:
     start, end = _place(entry.get("start"), number), _place(entry.get("end"), number)
     if not 0 <= start < end:
         raise Bad(f"span {number} is empty or reversed")
-    if end > len(text):
-        raise Bad(f"span {number} ends outside the text of {len(text)} characters")
     label, score, surface = entry.get("label"), entry.get("score"), entry.get("text")
+    if end > len(text):
+        told = f"span {number} ends outside the text of {len(text)} characters"
+        raise Bad(_other_unit(text, start, end, surface) or told)
     if not isinstance(label, str):
         raise Bad(f"the label of span {number} is {_kind(label)}, not a string")
     if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
         raise Bad(f"the score of span {number} is {_kind(score)}, not a number")
     fragments = _fragments(entry.get("fragments"), (start, end), number)
     if surface is not None and surface not in (text[start:end], " ".join(text[a:b] for a, b in fragments)):
-        raise Bad(f"the text of span {number} is not what stands at its offsets")
+        told = f"the text of span {number} is not what stands at its offsets"
+        raise Bad(_other_unit(text, start, end, surface) or told)
     attributes = entry.get("attributes") or {}
     if not isinstance(attributes, dict):
         raise Bad(f"the attributes of span {number} are {_kind(attributes)}, not an object")
     others = {key: value for key, value in entry.items() if key not in SPAN_KEYS}
     return Span(start, end, label, score, others | attributes, fragments)
+
+
+def _other_unit(text: str, start: int, end: int, surface: object) -> str:
+    return other_unit(text, [(start, end)], surface) if isinstance(surface, str) else ""
 
 
 def _fragments(value: object, bounds: tuple[int, int], number: int) -> tuple[tuple[int, int], ...]:

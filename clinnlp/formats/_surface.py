@@ -21,12 +21,20 @@ def agrees(text: str, pieces: Sequence[tuple[int, int]], surface: str) -> bool:
 
 def mismatch(text: str, pieces: Sequence[tuple[int, int]], surface: str) -> str:
     """Why a surface is not what stands at its offsets: another unit of offsets where one explains it."""
+    told = f"the surface is not what stands at the offsets: check the line ends of the text, or {HINT}"
+    return other_unit(text, pieces, surface) or told
+
+
+def other_unit(text: str, pieces: Sequence[tuple[int, int]], surface: str) -> str:
+    """That the offsets count bytes or UTF-16 units, where a surface stands at its offsets then; else nothing."""
     for unit, encoding, width in (("UTF-8 bytes", "utf-8", 1), ("UTF-16 units", "utf-16-le", 2)):
         raw = text.encode(encoding)
+        if len(raw) == len(text) * width or max(b for _, b in pieces) * width > len(raw):
+            continue  # the unit is characters, or the offsets lie outside in this one too
         held = " ".join(raw[a * width : b * width].decode(encoding, "replace") for a, b in pieces)
-        if held.split() == surface.split():
+        if surface.strip() and held.split() == surface.split():
             return f"the offsets count {unit}: convert them to characters"
-    return f"the surface is not what stands at the offsets: check the line ends of the text, or {HINT}"
+    return ""
 
 
 def safe(name: str) -> str:

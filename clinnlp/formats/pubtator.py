@@ -9,7 +9,7 @@ from typing import ClassVar
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError
 from clinnlp.formats._bytes import Bad, Line, encode, read_lines, whole_file
-from clinnlp.formats._surface import agrees, mismatch, safe, surface_of, unsafe
+from clinnlp.formats._surface import agrees, mismatch, other_unit, safe, surface_of, unsafe
 from clinnlp.formats.base import Format
 
 PASSAGE = re.compile(r"([^|\t]*)\|([ta])\|(.*)", re.DOTALL)
@@ -138,7 +138,8 @@ def _span(cells: list[str], text: str, place: int) -> Span:
     if start >= end:
         raise _BadPart(place, "a span is empty or reversed")
     if end > len(text):
-        raise _BadPart(place, f"a span ends outside the text of {len(text)} characters")
+        told = f"a span ends outside the text of {len(text)} characters"
+        raise _BadPart(place, other_unit(text, [(start, end)], cells[3]) or told)
     names = ("identifier", "mentions")
     attributes = {name: cell for name, cell in zip(names, cells[5:], strict=False) if cell}
     return Span(start, end, unsafe(cells[4]), attributes=attributes)

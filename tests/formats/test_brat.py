@@ -77,6 +77,7 @@ TEXT = b"Fever, \xe2\x82\xac5 and cough\r\nright arm"
         (b"T1\tX 0 5\tFevr\n", "n.ann line 1", "the surface is not what stands at the offsets: check the line ends"),
         (b"T1\tX 0 5\tFever\nT2\tX 16 21\tcough\n", "n.ann line 2", "the offsets count UTF-8 bytes"),
         (b"T1\tX 0 99\tFever", "n.ann line 1", "a span ends outside the text of 30 characters"),
+        (b"T1\tX 29 32\tarm", "n.ann line 1", "the offsets count UTF-8 bytes: convert them to characters"),
         (b"T1\tX 5 5\t", "n.ann line 1", "a span is empty or reversed"),
         (b"T1\tX 0 3;2 5\tFev ver", "n.ann line 1", "the fragments of a span overlap"),
         (b"T1\tX zero\tFever", "n.ann line 1", "no label with start and end"),

@@ -64,6 +64,16 @@ def test_a_bad_line_is_set_aside_and_the_rest_is_read(case: str, tmp_path: Path)
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.parametrize(("unit", "start", "end"), [("UTF-8 bytes", 5, 10), ("UTF-16 units", 3, 8)])
+@pytest.mark.parametrize("rest", ["", " and more"], ids=["outside", "inside"])
+def test_offsets_in_another_unit_are_named(unit: str, start: int, end: int, rest: str, tmp_path: Path) -> None:
+    span = {"start": start, "end": end, "label": "X", "text": "fever"}
+    path = tmp_path / "n.jsonl"
+    path.write_text(json.dumps({"text": f"\U0001f600 fever{rest}", "spans": [span]}))
+    (record,) = read_records(path, "jsonl")
+    assert record == Quarantined("n.jsonl line 1", f"the offsets count {unit}: convert them to characters")
+
+
 def test_only_a_line_feed_ends_a_record(tmp_path: Path) -> None:
     path = tmp_path / "n.jsonl"
     text = "a\u2028b\x85c\x0bd\re"

@@ -42,6 +42,7 @@ GOOD = "1|t|Fever\n1|a|and cough\n1\t0\t5\tFever\tX\tD1\n"
     [
         ("2|t|Fever\n2|a|b\n2\t0\t5\tFevr\tX", 7, "the surface is not what stands at the offsets"),
         ("2|t|\U0001f600 Fever now\n2\t3\t8\tFever\tX", 6, "the offsets count UTF-16 units"),
+        ("2|t|\U0001f600 Fever\n2\t5\t10\tFever\tX", 6, "the offsets count UTF-8 bytes"),
         ("2|t|Fever\n2\t0\t99\tFever\tX", 6, "a span ends outside the text of 5 characters"),
         ("2|t|Fever\n2\t3\t3\tFever\tX", 6, "empty or reversed"),
         ("2|t|Fever\n2\t3\tx\tFever\tX", 6, "an offset is not a number"),
