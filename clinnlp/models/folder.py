@@ -21,6 +21,7 @@ MINI = "clinnlp-mini"
 UNSAFE = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".msgpack", ".h5", ".dill", ".npy")
 
 GRAPHS = (".onnx", ".xml", ".data")
+FETCHED = ("attn_implementation", "experts_implementation")  # with a / in it: the name of code on the hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,11 @@ class Card:
     def check_head(self, folder: Path) -> None:
         """Raises IntegrityError if config.json names the outputs of the head otherwise, or in another order."""
         names = _json(folder / "config.json").get("id2label")
-        if isinstance(names, dict) and names != {str(i): name for i, name in enumerate(self.task.outputs(self.schema))}:
+        ours = {str(i): name for i, name in enumerate(self.task.outputs(self.schema))}
+        if isinstance(names, dict) and names != ours:
+            here, there = (", ".join(f"{value}"[:40] for value in held.values())[:200] for held in (ours, names))
             raise IntegrityError(
-                f"the labels of {CARD} are not those of the model's head",
+                f"the labels of {CARD} are not those of the model's head: {here}; but {there}",
                 where=str(folder),
                 next="copy the model folder of the run again",
             )
@@ -165,9 +168,26 @@ def check_folder(folder: Path) -> None:
             )
         raise IntegrityError("no model weights (*.safetensors)", where=str(folder))
     for name in ("config.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.is_file() and "auto_map" in _json(path):
-            raise UnsafeError(f"{name} asks to run code from the model folder (auto_map)", where=str(folder))
+        if (folder / name).is_file():
+            _check_settings(folder, name)
+    for path in folder.glob("*.index.json"):
+        names = set((_json(path).get("weight_map") or {}).values())
+        if odd := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+            raise UnsafeError(f"{path.name} names {len(odd)} files that are no weights here", where=str(folder))
+
+
+def _check_settings(folder: Path, name: str) -> None:
+    """Raises UnsafeError for a file that asks for code, or a model, from elsewhere, at any depth of it."""
+    left: list[Any] = [_json(folder / name)]
+    while left:
+        values = left.pop()
+        left += values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if key == "auto_map" or (key == "trust_remote_code" and value):
+                raise UnsafeError(f"{name} asks to run code from the model folder ({key})", where=str(folder))
+            plain = key.removeprefix("_")
+            if (plain in FETCHED and "/" in str(value)) or (plain == "name_or_path" and "://" in str(value)):
+                raise UnsafeError(f"{name} asks for code from elsewhere ({key})", where=str(folder))
 
 
 def exported_files(folder: Path) -> dict[str, str]:
@@ -219,6 +239,6 @@ def weights_sha256(folder: Path) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise IntegrityError("not valid JSON", where=str(path)) from None
     return values if isinstance(values, dict) else {}

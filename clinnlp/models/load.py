@@ -38,9 +38,7 @@ class Base:
     @property
     def source(self) -> str:
         """A checked local folder or hub name."""
-        source = check_base(self.name, self.revision, self.download)
-        _check_attention(Path(source))
-        return source
+        return check_base(self.name, self.revision, self.download)
 
     def sha256(self) -> str:
         """The hash of the local weights; a hub base is pinned by its revision instead."""
@@ -76,6 +74,7 @@ class Base:
         """
         import transformers
 
+        _check_kind(self.name)
         with _quiet():
             try:
                 model, info = getattr(transformers, model_class).from_pretrained(
@@ -214,6 +213,19 @@ def _exported(folder: Path, card: Card, tokenizer: NoteTokenizer) -> Trained:
     return Trained(stand_in, tokenizer, card.task, card.schema, card, engine.open(folder))
 
 
+def _check_kind(name: str) -> None:
+    """Raises UnsafeError for a model of a kind that transformers has no code for."""
+    from transformers import CONFIG_MAPPING
+
+    path = (base_folder(name) or Path(name)) / "config.json"
+    kind = json.loads(path.read_bytes()).get("model_type") if path.is_file() else None
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING:
+        raise UnsafeError(
+            "config.json has a model_type that this transformers does not know: it would need code from elsewhere",
+            where=name,
+        )
+
+
 def _with_adapter(model: "torch.nn.Module", folder: Path, fresh: list[str]) -> "torch.nn.Module":
     from peft import PeftModel
 
@@ -259,15 +271,6 @@ def _check_finite(model: "torch.nn.Module", where: str) -> None:
         raise IntegrityError(
             f"{len(bad)} weights hold NaN or infinity, {bad[0]} first", where=where, next="train it again"
         )
-
-
-def _check_attention(folder: Path) -> None:
-    """Raises UnsafeError for a config that names an attention to be fetched, which is code."""
-    path = folder / "config.json"
-    settings = json.loads(path.read_bytes()) if path.is_file() else {}
-    for key in ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"):
-        if "/" in str(settings.get(key) or ""):
-            raise UnsafeError(f"config.json asks for code from elsewhere ({key})", where=str(folder))
 
 
 class _quiet:

@@ -95,7 +95,7 @@ def test_a_folder_without_card_or_with_a_broken_one(folder: Path) -> None:
 
 def test_a_card_whose_labels_the_head_does_not_have_is_refused(folder: Path) -> None:
     spoil(folder / "clinnlp.json", labels=["DRUG", "PROBLEM", "TEST"])
-    with pytest.raises(IntegrityError, match=r"the labels of clinnlp\.json are not those of the model's head"):
+    with pytest.raises(IntegrityError, match=r"of the model's head: O, .*, I-TEST; but O, .*, I-PROBLEM\."):
         load_trained(folder)
 
 
@@ -148,9 +148,47 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_code_in_a_folder_is_refused(name: str, copy: Path) -> None:
-    spoil(copy / name, auto_map={"AutoModel": "evil.Model"})
-    with pytest.raises(UnsafeError, match=rf"{name} asks to run code from the model folder \(auto_map\)"):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("auto_map", {"AutoModel": "evil.Model"}),
+        ("trust_remote_code", True),
+        ("text_config", [{"auto_map": {}}]),
+        ("_name_or_path", "https://evil.example/model"),
+        ("attn_implementation", "evil/kernel"),
+        ("_attn_implementation", "evil/kernel"),
+        ("text_config", {"_attn_implementation": "evil/kernel"}),
+    ],
+)
+def test_code_in_a_folder_or_from_elsewhere_is_refused(name: str, key: str, value: object, copy: Path) -> None:
+    spoil(copy / name, trust_remote_code=False, _name_or_path="some/model")
+    check_folder(copy)
+    spoil(copy / name, **{key: value})
+    with pytest.raises(UnsafeError, match=rf"{name} asks (to run|for) code from .*") as error:
+        check_folder(copy)
+    assert error.value.exit_status == 8 and "evil" not in str(error.value)
+
+
+def test_a_kind_of_model_that_transformers_does_not_know_is_refused(folder: Path) -> None:
+    spoil(folder / "config.json", model_type="evil")
+    with pytest.raises(UnsafeError, match=r"config\.json has a model_type that this transformers does not know"):
+        load_trained(folder)
+
+
+@pytest.mark.parametrize("file", ["../other/model.safetensors", "/etc/passwd", "model.bin", "sub/model.safetensors"])
+def test_weights_in_parts_lie_in_the_folder(file: str, copy: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    check_folder(copy)
+    index["weight_map"]["b"] = file
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeError, match="names 1 files that are no weights here"):
+        check_folder(copy)
+
+
+def test_settings_nested_without_end_are_refused(copy: Path) -> None:
+    (copy / "config.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(IntegrityError, match=r"config\.json: not valid JSON"):
         check_folder(copy)
 
 

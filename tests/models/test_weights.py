@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.errors import IntegrityError, UnsafeError
+from clinnlp.errors import IntegrityError
 from clinnlp.models.folder import Card
 from clinnlp.models.load import Base, load_trained
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.ner import Ner
-from tests.models.test_folder import SCHEMA, Tiny, folder, spoil
+from tests.models.test_folder import SCHEMA, Tiny, folder
 
 __all__ = ["folder"]  # a fixture
 
@@ -118,11 +118,4 @@ def test_weights_that_are_no_numbers_are_refused(bad: float, folder: Path) -> No
 
     change_weights(folder / "model.safetensors", one_is_bad)
     with pytest.raises(IntegrityError, match=r"1 weights hold NaN or infinity, classifier\.weight first"):
-        load_trained(folder)
-
-
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
-def test_code_for_attention_is_not_fetched(key: str, folder: Path) -> None:
-    spoil(folder / "config.json", **{key: "somebody/kernels"})
-    with pytest.raises(UnsafeError, match=rf"config\.json asks for code from elsewhere \({key}\)"):
         load_trained(folder)
