@@ -16,6 +16,7 @@ from clinnlp.recipes._data import data_sha256, write_quarantine
 
 if TYPE_CHECKING:
     from clinnlp.encode.tokens import NoteTokenizer
+    from clinnlp.recipes.pretrain import Pretrain
     from clinnlp.training.pretraining import BlockSource
 
 log = logging.getLogger("clinnlp")
@@ -49,12 +50,23 @@ class Replay:
 
 
 @dataclass(frozen=True)
+class Labeled:
+    """A small labeled set on which the frozen encoder is probed before and after training."""
+
+    notes: str | None = None
+    """Notes with spans or labels: a file, a folder or a quoted glob; null probes nothing."""
+    format: Format = field(default_factory=Jsonl, metadata={"flat": True})
+    """How the notes are stored; the options of the format stand beside its name."""
+
+
+@dataclass(frozen=True)
 class Notes:
-    """What a run reads: `train`, of which the last are `replayed` texts, `held_out`, and `source` text held out."""
+    """What a run reads: notes to train on, held out, source text held out, and labeled ones to probe."""
 
     train: list[Document]
     held_out: list[Document]
     source: list[Document]
+    labeled: list[Document]
 
 
 class _Reader:
@@ -87,17 +99,17 @@ class _Reader:
         return found
 
 
-def read_notes(
-    corpora: Sequence[Corpus], replay: Replay, root: Path, held_out: float, objectives: Sequence[Objective], run: Run
-) -> Notes:
+def read_notes(settings: "Pretrain", run: Run) -> Notes:
     """Read all notes; the counts go into the manifest, the files are pinned. Raises DataError if there are none."""
-    reader = _Reader(root)
-    notes = reader.read(corpora, "corpus")
+    reader, replay, probe = _Reader(settings.root), settings.replay, settings.probe
+    first = [] if settings.data.train is None else [Corpus(settings.data.train, settings.data.format)]
+    notes = reader.read([*first, *settings.corpora], "corpus")
     source = [] if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
-    files = [path for objective in objectives for path in objective.files()]
+    labeled = [] if probe.notes is None else _Reader(settings.root).read([Corpus(probe.notes, probe.format)], "probe")
+    files = [path for objective in settings.objectives for path in objective.files()]
     run.pin("data", reader.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)})
-    train, kept = _split(notes, held_out)
-    more, measured = _split(source, held_out) if source else ([], [])
+    train, kept = _split(notes, settings.held_out)
+    more, measured = _split(source, settings.held_out) if source else ([], [])
     wanted = sum(len(note.text) for note in train) * replay.share / (1 - replay.share)
     replayed = _up_to(more, wanted)
     counts = {
@@ -113,7 +125,7 @@ def read_notes(
     run.manifest.facts["notes"] = counts
     write_quarantine(run.folder, reader.quarantined)
     log.info("notes: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    return Notes(train + replayed, kept, measured)
+    return Notes(train + replayed, kept, measured, labeled)
 
 
 def block_source(

@@ -2,15 +2,24 @@
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from clinnlp.config import name_of
+from clinnlp.core.document import Document
+from clinnlp.objectives.base import Objective
+from clinnlp.objectives.entity_mlm import EntityMlm
+from clinnlp.objectives.mlm import Mlm
+from clinnlp.recipes._pretraining_data import Notes
+
 if TYPE_CHECKING:
     from clinnlp.training.pretraining import BlockSource
+    from clinnlp.training.probe import Probe
 
 log = logging.getLogger("clinnlp")
 
-NOTES, SOURCE, ENTITIES = "notes", "source", "entities"
+NOTES, SOURCE, ENTITIES, PROBE = "notes", "source", "entities", "probe"
 MASKED = {NOTES: "held-out notes", SOURCE: "held-out source text"}  # measured by the perplexity of a masked LM
 
 
@@ -22,6 +31,7 @@ class Measures:
     batch: int
     sources: "dict[str, BlockSource]" = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    probe: "Probe | None" = None
 
     def loss(self, name: str) -> float:
         """The mean loss under a name now."""
@@ -44,8 +54,29 @@ class Measures:
                 log.info("%s (%d masked tokens)", told, targets)
             else:
                 log.info("held-out loss of %s %s: %.4f (%d targets)", name, when, loss, targets)
+        if self.probe is not None:
+            score, examples = self.probe.score(self.model, self.batch)
+            kept = self.facts.setdefault(PROBE, {"what": self.probe.what, "targets": examples})
+            kept[f"score_{when}"] = score
+            log.info("probe %s: %s %.4f (%d examples)", when, self.probe.what, score, examples)
 
     def _measured(self, name: str) -> tuple[float, int]:
         from clinnlp.training.pretraining import mean_loss
 
         return mean_loss(self.model, self.sources[name], self.batch)
+
+
+def held_out_rows(
+    notes: Notes,
+    objectives: Sequence[Objective],
+    guesses: bool,
+    rows: "Callable[[Objective, list[Document]], BlockSource]",
+) -> "dict[str, BlockSource]":
+    """What is measured: a masked LM's knowledge, if the model has such a head (`guesses`), and each other objective."""
+    plain, found = Mlm(), {}
+    if guesses:
+        parts = {NOTES: notes.held_out, SOURCE: notes.source}
+        found = {name: rows(plain, part) for name, part in parts.items() if part}
+        if any(note.spans for note in notes.held_out):
+            found[ENTITIES] = rows(EntityMlm(share=1.0), notes.held_out)
+    return found | {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clinnlp.recipes._pretraining_measures import ENTITIES, MASKED, NOTES, SOURCE
+from clinnlp.recipes._pretraining_measures import ENTITIES, MASKED, NOTES, PROBE, SOURCE
 from clinnlp.version import VERSION
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for name, held in facts["held_out"].items():
         if name == ENTITIES:
             told, score, form = "held-out notes, entity tokens guessed right", "accuracy", "{:.1%}"
+        elif name == PROBE:
+            told, score, form = f"labeled notes, {held['what']}", "score", "{:.4f}"
         elif name in MASKED:
             told, score, form = f"{MASKED[name]}, masked-LM perplexity", "perplexity", "{:,.2f}"
         else:
@@ -69,7 +71,7 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
     for row in (HEAD, *_rows(facts)):
-        yield f"{row[0]:<44}{row[1]:>12}{row[2]:>12}{row[3]:>12}"
+        yield f"{row[0]:<60}{row[1]:>12}{row[2]:>12}{row[3]:>12}"
     yield ""
     yield from (f"{sentence}." for sentence in _sentences(facts))
     yield ""

@@ -10,13 +10,12 @@ from clinnlp.config import name_of
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.objectives.base import Objective
-from clinnlp.objectives.entity_mlm import EntityMlm
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
-from clinnlp.recipes._pretraining_data import Corpus, Replay, block_source, read_notes
-from clinnlp.recipes._pretraining_measures import ENTITIES, NOTES, SOURCE, Measures
+from clinnlp.recipes._pretraining_data import Corpus, Labeled, Replay, block_source, read_notes
+from clinnlp.recipes._pretraining_measures import NOTES, Measures, held_out_rows
 from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.strategies.base import Strategy
@@ -69,6 +68,8 @@ class Pretrain:
     """More notes, each with its own format."""
     replay: Replay = field(default_factory=Replay)
     """Source text: some is trained on beside the notes, some held out to measure what is forgotten."""
+    probe: Labeled = field(default_factory=Labeled)
+    """Labeled notes on which the frozen encoder is probed before and after."""
     root: Path = Path()
     """Folder that relative paths of notes start from."""
     held_out: float = 0.05
@@ -121,8 +122,7 @@ def run(settings: Pretrain) -> int:
     # 1. notes: distinct texts, some of them held out
     run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
     run.clear(CHECKPOINTS)
-    corpora = [*([Corpus(settings.data.train, settings.data.format)] if settings.data.train else []), *settings.corpora]
-    notes = read_notes(corpora, settings.replay, settings.root, settings.held_out, settings.objectives, run)
+    notes = read_notes(settings, run)
     texts = [document.text for document in notes.train]
     objectives = [objective.on([*notes.train, *notes.held_out]) for objective in settings.objectives]
 
@@ -130,6 +130,7 @@ def run(settings: Pretrain) -> int:
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit
     from clinnlp.training.pretraining import MixedSource, can_pack, set_dropout
+    from clinnlp.training.probe import Probe
 
     model, tokenizer, fresh = starting_model(settings, texts, run)
     size = longest_row(model, settings.block)
@@ -142,14 +143,9 @@ def run(settings: Pretrain) -> int:
 
     # 3. train, with what is held out measured before and after
     guesses = not fresh or any(objective.guesses_tokens for objective in objectives)
-    plain = Mlm()
     measures = Measures(model, settings.fit.batch)
-    if guesses:
-        parts = {NOTES: notes.held_out, SOURCE: notes.source}
-        measures.sources |= {name: rows(plain, part) for name, part in parts.items() if part}
-        if any(note.spans for note in notes.held_out):
-            measures.sources[ENTITIES] = rows(EntityMlm(share=1.0), notes.held_out)
-    measures.sources |= {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}
+    measures.sources = held_out_rows(notes, objectives, guesses, rows)
+    measures.probe = Probe.of(notes.labeled, tokenizer, size) if notes.labeled else None
     for objective in objectives:
         objective.prepare(model)
     model = adapted_model(settings, model, fresh)

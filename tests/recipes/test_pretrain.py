@@ -1,6 +1,7 @@
 """Pretraining on notes: from a base with or without an LM head, and from random weights."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,3 +272,31 @@ def test_two_notes_are_one_to_train_on_and_one_held_out(tiny: Tiny, tmp_path: Pa
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST, "--out", tmp_path / "out") == 0
     counts = read_json(tmp_path / "out" / "manifest.json")["facts"]["notes"]
     assert (counts["train"], counts["held_out"]) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["entity types", "note labels"])
+def test_a_labeled_set_is_probed_before_and_after(kind: str, tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    path = annotated(tmp_path / "n.jsonl")
+    if kind == "note labels":
+        path.write_text(re.sub(r', "spans": .*?\]', "", path.read_text(encoding="utf-8")), encoding="utf-8")
+    words = ("--data.train", lines, "--probe.notes", path, "--block", 32, "--held_out", 0.1, "--fit.max_steps", 2)
+    out = tmp_path / "out"
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, *FAST, "--out", out) == 0
+    probe = pretraining(out)["held_out"]["probe"]
+    assert probe["what"] == f"macro F1 of {kind} from frozen features"
+    assert probe["targets"] == (120 if kind == "entity types" else 60)
+    least = 0.9 if kind == "entity types" else 0.5  # the first word tells, and the mean over a note dilutes it
+    assert probe["score_before"] > least and probe["score_after"] > least
+    assert f"labeled notes, macro F1 of {kind} from frozen features" in (out / "report.txt").read_text(encoding="utf-8")
+
+
+def test_a_labeled_set_that_is_too_small(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", lines, "--block", 32, "--held_out", 0.1, *FAST, "--out", tmp_path / "out")
+    few = write_jsonl(tmp_path / "few.jsonl", [{"id": "1", "text": "fever", "labels": ["a"]}, {"id": "2", "text": "x"}])
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--probe.notes", few) == 2
+    assert "the labeled notes have nothing to tell apart" in capsys.readouterr().err
+    few = write_jsonl(tmp_path / "few.jsonl", [{"id": n, "text": f"fever {n}", "labels": [n]} for n in "ab"])
+    assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--probe.notes", few) == 2
+    assert "two classes of 10 examples or more" in capsys.readouterr().err
