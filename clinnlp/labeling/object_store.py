@@ -18,6 +18,7 @@ log = logging.getLogger("clinnlp")
 # s3fs from 2025.7, gcsfs from 2024.12); others look first and write then, as two may do at the same time. `memory` is
 # one process.
 CONDITIONAL = {"s3", "s3a", "gs", "gcs", "memory"}
+WHOLE = 5 * 2**30  # bytes that they write in one request, so that a kill leaves no upload in parts behind
 TRIES = 4
 PAUSE_SECONDS = 0.2  # before the second try; twice that before the third
 
@@ -38,13 +39,14 @@ class ObjectStore:
             raise ConfigError(told, where=url, next="pip install the fsspec package for it (s3fs, gcsfs)") from None
         self.root = root.rstrip("/")
         self.conditional = protocol in CONDITIONAL
+        self._whole = {"chunksize": WHOLE} if self.conditional else {}
 
     def make(self) -> None:
         """Nothing: an object store has no folders, and the first object proves that it can be written to."""
 
     def put(self, name: str, data: bytes) -> None:
         """Write one object."""
-        self._try(name, lambda: self.files.pipe_file(self._path(name), data))
+        self._try(name, lambda: self.files.pipe_file(self._path(name), data, **self._whole))
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write one object on the condition that there is none.
@@ -54,7 +56,7 @@ class ObjectStore:
         try:
             if not self.conditional and self.size(name) is not None:
                 raise FileExistsError
-            self._try(name, lambda: self.files.pipe_file(self._path(name), data, mode="create"))
+            self._try(name, lambda: self.files.pipe_file(self._path(name), data, mode="create", **self._whole))
         except FileExistsError:
             return self.get(name) == data
         return True

@@ -217,6 +217,19 @@ def test_a_late_commit_that_says_otherwise_is_an_error(tmp_path_factory: pytest.
     assert error.value.exit_status == 7
 
 
+def test_every_object_is_one_request_and_no_upload_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks: list[int] = []
+    real = MemoryFileSystem.pipe_file
+
+    def pipe_file(self: Any, path: str, value: bytes, mode: str = "overwrite", chunksize: int = 0) -> Any:
+        chunks.append(chunksize)
+        return real(self, path, value, mode)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+    label(prepared(URL), records())
+    assert len(chunks) > 10 and set(chunks) == {5 * 2**30}, "the most that S3 takes at once"
+
+
 def test_a_list_that_is_not_up_to_date_costs_work_and_no_commit(
     wanted: dict[tuple[int, str], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

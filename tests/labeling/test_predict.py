@@ -1,8 +1,13 @@
 """Prediction: order kept, copies read once, batches within their budget, every window answered."""
 
+import base64
+import random
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +16,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.engines.base import plain_runner
 from clinnlp.labeling.predict import chunks, predict
+from clinnlp.labeling.shard import status_of
 from clinnlp.models.folder import Card
 from clinnlp.models.load import Base, Trained
 from clinnlp.tasks.ner import Ner
@@ -64,3 +70,23 @@ def test_copies_are_read_once(tiny: Tiny) -> None:
     assert counted == [1]
     assert [d.id for d in found] == list("01234")
     assert all([s.key for s in d.spans] == [s.key for s in found[0].spans] for d in found)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta_v2"])
+def test_a_word_of_a_hundred_thousand_characters_takes_linear_time(kind: str, tiny: Tiny) -> None:
+    """All but the model itself: tokens, units, windows, tags, status."""
+    trained = random_model(tiny, kind)
+    tags = len(trained.schema.tags)
+    trained = replace(trained, runner=lambda rows, budget: [np.zeros((len(row), tags), np.float32) for row in rows])
+    word = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+
+    def seconds(length: int) -> float:
+        start = time.process_time()  # of this process alone: the machine may be busy
+        (found,) = predict(trained, [Document("1", word[:length])])
+        assert status_of(found) == "labeled"
+        return time.process_time() - start
+
+    seconds(1000)
+    once = min(seconds(100_000) for _ in range(2))
+    assert once < 2, "0.4 s alone"
+    assert seconds(400_000) < 8 * once, "four times as much text; a square would take sixteen times as long"
