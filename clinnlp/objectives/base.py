@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clinnlp.encode.packing import Rows
     from clinnlp.encode.tokens import NoteTokenizer
 
-CORPUS = "clinnlp corpus"  # the key in a document's `meta` for the number of the corpus it was read from
+CORPUS = "clinnlp corpus"  # the key in a document's `meta` for the number of its corpus; -1 is source text
 
 
 @dataclass(frozen=True)

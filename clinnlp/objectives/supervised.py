@@ -53,6 +53,8 @@ class Supervised(Objective):
                 next="correct the name, or leave it out",
             )
         for document in documents:
+            if _corpus(document) < 0:
+                continue
             found.setdefault(_corpus(document), set()).update(self._entities(document).values())
         corpora = tuple(tuple(sorted(found.get(number, ()))) for number in range(max(found, default=-1) + 1))
         count = len({label for labels in corpora for label in labels})
@@ -65,9 +67,10 @@ class Supervised(Objective):
 
     def mark(self, document: Document) -> MarkedText:
         """A note with its entities, their labels and its corpus; notes of a corpus without entities are not read."""
-        entities, number = self._entities(document), _corpus(document)
+        number = _corpus(document)
+        target = number if 0 <= number < len(self.corpora) and self.corpora[number] else -1
+        entities = self._entities(document) if target >= 0 else {}
         kinds = [self._names.index(label) + 1 for label in entities.values()]
-        target = number if number < len(self.corpora) and self.corpora[number] else -1
         return replace(super().mark(document), entities=tuple(entities), kinds=kinds, target=target)
 
     def prepare(self, model: "torch.nn.Module") -> None:

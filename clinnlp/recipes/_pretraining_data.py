@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clinnlp")
 SPLIT_SEED = 13
+TARGET = "corpus"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class _Reader:
         self.hashes: dict[str, str] = {}
         self.notes = self.empty = 0
 
-    def read(self, corpora: Sequence[Corpus], name: str) -> list[Document]:
+    def read(self, corpora: Sequence[Corpus], name: str = TARGET) -> list[Document]:
+        """The distinct notes of corpora that hold any; those of the target know their corpus by its number."""
         found: list[Document] = []
         for number, corpus in enumerate(corpora):
             path = str(self.root / corpus.notes)
@@ -92,7 +94,7 @@ class _Reader:
                 self.empty += not record.text.strip()
                 if record.text.strip() and record.text not in self.seen:
                     self.seen.add(record.text)
-                    found.append(replace(record, meta={**record.meta, CORPUS: number}))
+                    found.append(replace(record, meta={**record.meta, CORPUS: number if name == TARGET else -1}))
         if not found:
             where = ", ".join(str(self.root / corpus.notes) for corpus in corpora)
             raise DataError("no documents with text", where=where, next="check the path and the format")
@@ -103,9 +105,10 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
     """Read all notes; the counts go into the manifest, the files are pinned. Raises DataError if there are none."""
     reader, replay, probe = _Reader(settings.root), settings.replay, settings.probe
     first = [] if settings.data.train is None else [Corpus(settings.data.train, settings.data.format)]
-    notes = reader.read([*first, *settings.corpora], "corpus")
+    notes = reader.read([*first, *settings.corpora])
     source = [] if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
-    labeled = [] if probe.notes is None else _Reader(settings.root).read([Corpus(probe.notes, probe.format)], "probe")
+    probed = _Reader(settings.root)
+    labeled = [] if probe.notes is None else probed.read([Corpus(probe.notes, probe.format)])
     files = [path for objective in settings.objectives for path in objective.files()]
     run.pin("data", reader.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)})
     train, kept = _split(notes, settings.held_out)
@@ -114,7 +117,7 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
     replayed = _up_to(more, wanted)
     counts = {
         "notes": reader.notes, "empty": reader.empty, "repeated": reader.notes - reader.empty - len(reader.seen),
-        "quarantined": len(reader.quarantined), "train": len(train), "held_out": len(kept),
+        "quarantined": len(reader.quarantined) + len(probed.quarantined), "train": len(train), "held_out": len(kept),
     }  # fmt: skip
     if source:
         counts |= {
@@ -123,7 +126,7 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
             "source unread": len(more) - len(replayed),
         }
     run.manifest.facts["notes"] = counts
-    write_quarantine(run.folder, reader.quarantined)
+    write_quarantine(run.folder, reader.quarantined + probed.quarantined)
     log.info("notes: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
     return Notes(train + replayed, kept, measured, labeled)
 

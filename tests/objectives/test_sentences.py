@@ -195,17 +195,18 @@ def test_supervised_tags_and_the_labels_of_a_corpus(tiny: Tiny) -> None:
         tagged("fever and cough", 0, (0, 5, "Problem"), (10, 15, "Sign")),
         tagged("chest pain", 1, (0, 10, "Disease")),
         tagged("no notes", 2),
+        tagged("source text", -1, (0, 6, "Other")),
     ]
     objective = Supervised(labels={"Problem": "PROBLEM", "Disease": "PROBLEM", "Sign": None}).on(notes)
     assert objective.corpora == (("PROBLEM",), ("PROBLEM",), ())
     objective = Supervised(labels={"Disease": "Problem"}).on(notes)
     assert objective.corpora == (("Problem", "Sign"), ("Problem",), ())
     source = block_source(objective, notes, tokenizer, 64, packed=True, seed=1)
-    given = batch(source, 3)
+    given = batch(source, 4)
     tags = [row[row != -100].tolist() for row in given["labels"]]
     pain = [1] + [2] * (len(tokenizer.encode("chest pain").ids) - 1)
     fever, cough = (len(tokenizer.encode(word).ids) for word in ("fever", "cough"))
-    assert tags == [[1] + [2] * (fever - 1) + [0] + [3] + [4] * (cough - 1), pain, []]
+    assert tags == [[1] + [2] * (fever - 1) + [0] + [3] + [4] * (cough - 1), pain, [], []]
     objective.prepare(model)
     assert model.clinnlp_supervised.open_to.tolist() == [
         [True] * 5, [True, True, True, False, False], [True, False, False, False, False],
