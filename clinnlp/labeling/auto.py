@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import encode_json
-from clinnlp.engines.base import engine_of, plain_engine
+from clinnlp.engines.base import Engine, engine_of, plain_engine
 from clinnlp.labeling.agree import Bound
-from clinnlp.labeling.choose import choose, table
+from clinnlp.labeling.choose import Trial, choose, table
 from clinnlp.labeling.model import ModelFolder
 from clinnlp.labeling.record import PINNED, last_record
 from clinnlp.labeling.store import Store
-from clinnlp.models.load import load_trained
+from clinnlp.models.load import Trained, load_trained
 
 log = logging.getLogger("clinnlp")
 
@@ -48,9 +48,15 @@ def try_engines(models: Models, notes: Sequence[Document], bound: Bound) -> tupl
     """The models, each with the fastest engine that keeps its spans, and the trials; tables of them are logged."""
     chosen, tried = [], dict[str, object]()
     for model in models:
-        log.info("choosing an engine on some of the notes; this takes about half a minute")
-        engine, trials = choose(load_trained(model.folder, model.base), notes, bound)
-        log.info("%s", table(trials) if trials else "nothing to try: it was exported, or no note holds text")
+        engine, trials = try_on(load_trained(model.folder, model.base), notes, bound)
         chosen.append(replace(model, engine=engine))
         tried[model.part("trials")] = [asdict(trial) for trial in trials]
     return tuple(chosen), tried
+
+
+def try_on(trained: Trained, notes: Sequence[Document], bound: Bound) -> tuple[Engine, list[Trial]]:
+    """The fastest engine that keeps the spans of one model, and the trials; a table of them is logged."""
+    log.info("choosing an engine on some of the notes; this takes about half a minute")
+    engine, trials = choose(trained, notes, bound)
+    log.info("%s", table(trials) if trials else "nothing to try: it was exported, or no note holds text")
+    return engine, trials

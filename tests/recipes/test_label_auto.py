@@ -162,3 +162,29 @@ def test_a_library_that_is_missing_is_named_before_anything_is_read(
     assert command(*words[:-1], "openvino", "--out", tmp_path / "out") == 2
     assert "the openvino engine needs openvino, not installed here" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("splits", [("test",), ("test", "dev")])
+def test_evaluate_chooses_on_dev_with_its_gold_and_on_test_without(
+    splits: tuple[str, ...], ner_run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def win(trained: Any, documents: Any, bound: Any) -> Any:
+        seen.append((documents, bound.lost_points))
+        return engine_named("packed-fp32"), [Trial("packed-fp32", "chosen", 9.0, 0.1, 1.0, len(documents))]
+
+    monkeypatch.setattr(auto, "choose", win)
+    given = [word for split in splits for word in (f"--data.{split}", corpus / f"{split}.jsonl")]
+    words = ("evaluate", "--model", ner_run / "model", *given, "--seed", 1)
+    assert command(*words, "--engine", "auto", "--bound.lost_points", 0.5, "--out", tmp_path / "auto") == 0
+    assert command(*words, "--engine", "packed-fp32", "--out", tmp_path / "named") == 0
+    ((documents, lost_points),) = seen
+    assert lost_points == 0.5
+    assert {document.id.partition("-")[0] for document in documents} == {splits[-1]}
+    assert any(document.spans or document.labels for document in documents) == ("dev" in splits)
+    chosen, named = (read_json(tmp_path / name / "manifest.json")["facts"] for name in ("auto", "named"))
+    assert chosen["engine"] == named["engine"] == "packed fp32"
+    chosen, named = (read_json(tmp_path / name / "metrics.json") for name in ("auto", "named"))
+    assert chosen["entity"] == named["entity"]
+    assert "packed fp32" in (tmp_path / "auto" / "report.html").read_text(encoding="utf-8")
