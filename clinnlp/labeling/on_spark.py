@@ -16,7 +16,7 @@ from clinnlp.core.document import Document
 from clinnlp.errors import DataError
 from clinnlp.labeling.model import Model, ModelFolder
 from clinnlp.labeling.output import DECIMALS, Aside
-from clinnlp.labeling.shard import UNREADABLE, Labeler, status_of
+from clinnlp.labeling.shard import TOO_LONG, UNREADABLE, Labeler, status_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -37,11 +37,13 @@ def labeler(
     text_column: str = "note_text",
     base: str | None = None,
     batch_tokens: int = 4096,
+    max_characters: int = 5_000_000,
 ) -> Callable[[Batches], Iterator["pyarrow.RecordBatch"]]:
     """A function that labels record batches; the model folder must be readable on every executor.
 
-    Ids are read as strings. A note that cannot be labeled has the status `quarantined` and a reason; no note fails the
-    task. Raises DataError if a column is missing.
+    Ids are read as strings. A note that cannot be labeled, or is longer than `max_characters`, has the status
+    `quarantined` and a reason; no note fails the task but one that ends its process, or on which the model does not
+    answer. Raises DataError if a column is missing.
     """
     chosen = ModelFolder(Path(model), base) if isinstance(model, str | Path) else model
 
@@ -51,26 +53,28 @@ def labeler(
             if missing := {id_column, text_column} - set(batch.schema.names):
                 raise DataError(f"no column {sorted(missing)[0]!r}", where="mapInArrow", next="name the columns")
             ids, texts = (batch.column(name).to_pylist() for name in (id_column, text_column))
-            yield _batch([_row(outcome) for outcome in _outcomes(ids, texts, ready)])
+            records = [_record(id, text, max_characters) for id, text in zip(ids, texts, strict=True)]
+            yield _batch([_row(outcome) for outcome in _outcomes(ids, records, ready)])
 
     return label
 
 
-def _outcomes(ids: list[Any], texts: list[Any], ready: Labeler) -> list[Document | Aside]:
+def _outcomes(ids: list[Any], records: list[Document | Aside], ready: Labeler) -> list[Document | Aside]:
     """What became of each row."""
-    outcomes = [_record(id, text) for id, text in zip(ids, texts, strict=True)]
-    said = iter(ready.label([outcome for outcome in outcomes if isinstance(outcome, Document)]))
-    answered = [outcome if isinstance(outcome, Aside) else next(said) for outcome in outcomes]
+    said = iter(ready.label([record for record in records if isinstance(record, Document)]))
+    answered = [record if isinstance(record, Aside) else next(said) for record in records]
     return [
         Aside(one.code, one.reason, "", None if id is None else str(id)) if isinstance(one, Aside) else one
         for one, id in zip(answered, ids, strict=True)
     ]
 
 
-def _record(id: Any, text: Any) -> Document | Aside:
+def _record(id: Any, text: Any, max_characters: int) -> Document | Aside:
     if id is None or not isinstance(text, str):
         what = "no id" if id is None else f"the text is {type(text).__name__}, not a string"
         return Aside(UNREADABLE, what, "")
+    if len(text) > max_characters:
+        return Aside(TOO_LONG, f"longer than {max_characters} characters", "")
     try:
         return Document(str(id), text)
     except DataError as error:
