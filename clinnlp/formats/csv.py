@@ -131,6 +131,8 @@ def _decoded(row: list[str]) -> list[str] | Bad:
         try:
             cell.encode("utf-8")
         except UnicodeEncodeError as error:
+            if number == 1 and cell.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+                return Bad("the file is UTF-16: convert it to UTF-8")
             place = len(cell[: error.start].encode("utf-8"))
             return Bad(f"cell {number} is not valid UTF-8 at its byte {place}: if it is cp1252, convert the file")
     return row

@@ -1,6 +1,7 @@
 """Spans become tags and come back exactly, or are counted with the reason; decoding is legal and best."""
 
 import itertools
+import random
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans, viterbi
 from clinnlp.encode.tokens import NoteTokenizer, unit_ranges, units
 from clinnlp.errors import DataError, IntegrityError
-from tests.encode.nasty import KINDS, NASTY
+from tests.encode.nasty import KINDS, NASTY, PIECES
 
 SCHEMA = LabelSchema(("DOSE", "DRUG", "X"))
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,6 +76,25 @@ def test_spans_on_unit_borders_come_back_exactly(tokenizer, note):
     gold = [Span(a, b, SCHEMA.labels[i % 3]) for i, (a, b) in enumerate(ranges) if i % 4]
     _, alignment, found, _ = there_and_back(tokenizer, text, gold)
     assert found == tuple(gold) and alignment.exact == alignment.total == len(gold)
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.slow)])
+def test_odd_strings_keep_their_spans_under_every_tokenizer(tokenizer, count):
+    draw = random.Random(0)
+    texts = ["".join(draw.choices((*PIECES, " ", " "), k=draw.randint(1, 14))) for _ in range(count)]
+    total = Alignment()
+    for text in texts:
+        spans = []
+        for _ in range(3):
+            start = draw.randrange(len(text))
+            spans.append(Span(start, draw.randint(start + 1, len(text)), draw.choice(SCHEMA.labels)))
+        _, alignment, found, _ = there_and_back(tokenizer, text, spans)
+        assert len(found) == alignment.exact + alignment.snapped
+        assert alignment.total == len(spans) == len(found) + alignment.unrepresentable, "none is lost uncounted"
+        _, again, kept, _ = there_and_back(tokenizer, text, found)
+        assert kept == found and again.exact == len(found), "what a tokenizer can hold comes back as it was"
+        total += alignment
+    assert total.total == 3 * count and min(total.exact, total.snapped, total.unrepresentable) > count / 10
 
 
 def trim(text, span):

@@ -141,6 +141,7 @@ def test_bad_text(tmp_path: Path) -> None:
 
 def test_ids_never_leave_the_folder(tmp_path: Path) -> None:
     ids = ["../../x", "/etc/passwd", "..", "", "a\x00b", "con:1", "Ab", "ab", "\u00e9" * 200, ".hidden"]
+    ids += ["C:\\x", "a.", "a\nb", "x" * 300, "=1+1", "%2e%2e", "con"]
     documents = [Document(id, id) for id in ids]
     write(documents, tmp_path / "deep" / "out", "brat")
     assert {p.parent for p in tmp_path.rglob("*") if p.is_file()} == {tmp_path / "deep" / "out"}

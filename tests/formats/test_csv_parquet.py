@@ -72,6 +72,12 @@ def test_columns_are_checked(reader: Csv, header: str, told: str, tmp_path: Path
     assert "Qvortrup" not in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf16_is_refused_by_its_name(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"n\.csv: the header cannot be read: the file is UTF-16: convert it to UTF-8"):
+        list(read(written(tmp_path, "\ufeffid,text\n1,fever\n".encode(encoding)), "csv"))
+
+
 def test_declared_delimiter_and_labels(tmp_path: Path) -> None:
     path = written(tmp_path, b'text;labels;extra\na,b;X|Y;1\nc;"[""Z""]";2\nd;;3\ne;[x;4\n')
     documents = list(read(path, Csv(delimiter=";", labels_separator="|")))
@@ -170,11 +176,12 @@ def test_parquet_never_unpickles_an_extension_type(tmp_path: Path) -> None:
     assert document.text == "fever" and not canary.exists()
 
 
-def test_a_workbook_is_no_csv(tmp_path: Path) -> None:
-    path = tmp_path / "n.xlsx"
+@pytest.mark.parametrize("ending", ["xlsx", "xlsm"])
+def test_a_workbook_is_no_csv(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"n.{ending}"
     with zipfile.ZipFile(path, "w") as book:
         book.writestr("xl/worksheets/sheet1.xml", "<c>id</c>" * 50)
-    with pytest.raises(DataError, match=r"n\.xlsx: .*(header|column)"):
+    with pytest.raises(DataError, match=rf"n\.{ending}: .*(header|column)"):
         list(read(path, "csv"))
     with pytest.raises(ConfigError, match=r"holds no \.csv file"):
         list(read(tmp_path, "csv"))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -170,6 +171,13 @@ def test_another_model_is_refused_by_the_name_of_its_file(case: Case) -> None:
     assert changed <= {str(case.out / "lock")}
 
 
+def test_who_joins_with_another_model_is_refused(case: Case) -> None:
+    (case.out / "commits/000/000002.json").unlink()
+    case.name = "another"
+    assert "the folder holds a run that differs in model/weights." in case.refused(ChangedError, join=True)
+    assert generations(case.out) == [1, 1], "it labeled nothing"
+
+
 def test_another_version_is_refused_and_allowed_by_choice(case: Case) -> None:
     (case.out / "commits/000/000002.json").unlink()
     case.versions = "2"
@@ -220,9 +228,13 @@ def test_ids_that_occur_twice(tmp_path: Path) -> None:
 
 def test_ids_stay_strings(tmp_path: Path) -> None:
     wanted = ["0012", "12", "9007199254740993", "nan", "", "../../etc/cron.d/x", "a\x00b", "x" * 300, "=1+1"]
+    wanted += ["/abs", "C:\\x", "con", "a.", "a\nb", "\x1b[31m", "<script>"]
     label(tmp_path, [Document(id, "fever") for id in wanted])
     assert ids(tmp_path) == wanted
     assert read_labels(tmp_path).spans.document_id.tolist() == wanted
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    ours = r"(run\.json|key|lock|plan/g1-\d+\.jsonl|commits/\d+/\d+\.json|(spans|documents)/\d+-[0-9a-f]+\.parquet)"
+    assert [name for name in names if not re.fullmatch(ours, name)] == [], "no id is part of a file name"
 
 
 def test_records_set_aside_are_tried_again_only_on_request(case: Case, tmp_path: Path) -> None:

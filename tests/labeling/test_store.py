@@ -36,6 +36,18 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"], "nothing written aside is left"
 
 
+def test_a_file_is_written_aside_in_the_folder_that_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename to another file system would fail."""
+    moved: list[tuple[Path, Path]] = []
+    for name, real in (("rename", os.rename), ("link", os.link)):
+        call = lambda a, b, real=real: moved.append((Path(a), Path(b))) or real(a, b)  # noqa: E731
+        monkeypatch.setattr(os, name, call)
+    store = LocalStore(tmp_path)
+    store.put("deep/er/x", b"1")
+    store.put_if_absent("deep/er/y", b"1")
+    assert [(a.parent, b.name) for a, b in moved] == [(tmp_path / "deep/er", "x"), (tmp_path / "deep/er", "y")]
+
+
 def test_of_many_one_wins(tmp_path: Path) -> None:
     told: list[tuple[int, bool]] = []
 
