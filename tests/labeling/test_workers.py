@@ -237,6 +237,21 @@ def test_eight_processes_without_a_lock_share_the_work(tmp_path: Path) -> None:
     assert verify(LocalStore(out)).faults == []
 
 
+def test_a_process_that_was_stopped_and_wakes_when_all_is_done_adds_nothing(tmp_path: Path) -> None:
+    out, records = prepared(tmp_path / "out"), spoiled(40, 12, "SLOW")
+    with program(out, 40, 0, "text=SLOW", "at=12") as process:
+        commits_come(out, 2)
+        process.send_signal(signal.SIGSTOP)
+        label(out, records, options=replace(OPTIONS, workers=0, join=True))
+        done = committed(out)
+        process.send_signal(signal.SIGCONT)
+        told = process.communicate()
+    assert process.returncode == 0, told
+    assert committed(out) == done != {}
+    assert read_labels(out).documents.ordinal.tolist() == list(range(40))
+    assert len(list((out / "documents").iterdir())) == 8 and verify(LocalStore(out)).faults == []
+
+
 def test_joiners_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     out, alone = prepared(tmp_path / "out"), prepared(tmp_path / "alone")
     processes = joined(out, 300, 4, "text=SLOW", "at=150")
