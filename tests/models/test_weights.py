@@ -1,6 +1,7 @@
 """Weights that are broken, missing, too many or no numbers: refused, never filled up with random ones."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from clinnlp.models.folder import Card
 from clinnlp.models.load import Base, load_trained
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.ner import Ner
-from tests.models.test_folder import SCHEMA, Tiny, folder
+from tests.models.test_folder import SCHEMA, Tiny, folder, spoil
 
 __all__ = ["folder"]  # a fixture
 
@@ -70,6 +71,26 @@ def test_a_torn_adapter_is_refused(adapter: Path) -> None:
     adapter.write_bytes(adapter.read_bytes()[:-9])
     with pytest.raises(IntegrityError, match="cannot load the adapter"):
         load_trained(adapter.parent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "cannot load the adapter"),
+        ({"peft_type": "EVIL"}, "cannot load the adapter"),
+        ({"use_dora": True}, "12 weights are missing from the adapter"),
+        ({"auto_mapping": {"base_model_class": "Evil", "parent_library": "antigravity"}}, ""),
+        ({"base_model_name_or_path": "https://evil.example/model"}, ""),  # the base is what the card says
+    ],
+)
+def test_the_settings_of_an_adapter_name_no_code(settings: dict[str, Any], told: str, adapter: Path) -> None:
+    spoil(adapter.with_name("adapter_config.json"), **settings)
+    if told:
+        with pytest.raises(IntegrityError, match=told):
+            load_trained(adapter.parent)
+    else:
+        load_trained(adapter.parent)
+    assert "antigravity" not in sys.modules
 
 
 def huge_header(raw: bytes) -> bytes:
