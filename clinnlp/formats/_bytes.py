@@ -13,6 +13,7 @@ from clinnlp.errors import DataError, StorageError, UnsafeError
 
 BOM = b"\xef\xbb\xbf"
 MAX_RATIO = 200  # notes pack 3 to 20 times; a gzip bomb about 1,000 times
+MAX_LINE = 128 * 2**20  # bytes of a line or a note's own file; reading one takes some five times as much memory
 RATIO_FROM = 64 * 2**20  # unpacked bytes below which no ratio is judged: small files of equal lines pack well
 
 
@@ -22,14 +23,20 @@ class Bad(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its line end: number from 1, position of its first byte in the file, bytes."""
+    """A line without its line end: number from 1, position of its first byte in the file, bytes.
+
+    Of one that is longer than `MAX_LINE` there is no more than that it is there.
+    """
 
     number: int
     start: int
     raw: bytes
+    too_long: bool = False
 
     def text(self) -> str:
         """The decoded line. Raises Bad naming the byte of the file that is not UTF-8."""
+        if self.too_long:
+            raise Bad(f"longer than {MAX_LINE} bytes")
         return decode(self.raw, self.start)
 
 
@@ -61,25 +68,48 @@ def stem(path: Path) -> str:
 def raw_lines(path: Path) -> Iterator[bytes]:
     """The lines of a plain or .gz file with their line ends, split on \\n only, a UTF-8 BOM removed.
 
-    Raises StorageError for a broken .gz and UnsafeError for one that unpacks to far more than text does.
+    Raises DataError for a line that is too long, StorageError for a broken .gz and UnsafeError for one that unpacks to
+    far more than text does.
     """
-    held: list[bytes] = []  # pieces of a line not yet ended: joined once, so that a 1 GB line takes linear time
-    for piece in _pieces(path):
-        first, *others = piece.split(b"\n")
-        held.append(first)
-        for other in others:
-            yield b"".join(held) + b"\n"
-            held = [other]
-    if last := b"".join(held):
-        yield last
+    for number, (raw, length) in enumerate(_lines(path), 1):
+        if length > MAX_LINE:
+            raise DataError(
+                f"line {number} is longer than {MAX_LINE} bytes",
+                where=path.name,
+                next="check that it is of this format",
+            )
+        yield raw
 
 
 def read_lines(path: Path) -> Iterator[Line]:
     """The lines of a file without their \\n, with their places; a last line without \\n counts."""
     start = 0
-    for number, raw in enumerate(raw_lines(path), 1):
-        yield Line(number, start, raw.removesuffix(b"\n"))
-        start += len(raw)
+    for number, (raw, length) in enumerate(_lines(path), 1):
+        yield Line(number, start, raw.removesuffix(b"\n"), length > MAX_LINE)
+        start += length
+
+
+def read_whole(path: Path) -> str:
+    """The text of a file that is one note, or its annotations. Raises Bad."""
+    if path.stat().st_size > MAX_LINE:
+        raise Bad(f"longer than {MAX_LINE} bytes")
+    return decode(path.read_bytes())
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Each line with its line end, and its length; a line that is too long is passed over and comes as `?`."""
+    held: list[bytes] = []  # pieces of a line not yet ended: joined once, so that a long line takes linear time
+    length = 0
+    for piece in _pieces(path):
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            length += len(part) + 1
+            yield b"?" if length > MAX_LINE else b"".join([*held, part, b"\n"]), length
+            held, length = [], 0
+        length += len(rest)
+        held = [*held, rest] if length <= MAX_LINE else []
+    if length:
+        yield b"?" if length > MAX_LINE else b"".join(held), length
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError, DataError, StorageError
 from clinnlp.formats import _ann
-from clinnlp.formats._bytes import Bad, decode, encode, whole_file
+from clinnlp.formats._bytes import Bad, encode, read_whole, whole_file
 from clinnlp.formats._records import dump_json, parse_json
 from clinnlp.formats.base import Format, Stem
 
@@ -59,11 +59,11 @@ class Brat(Format):
         else:
             place = note
             try:
-                text = decode(note.read_bytes())  # read_text would turn \r\n into \n and shift every offset
+                text = read_whole(note)  # read_text would turn \r\n into \n and shift every offset
                 place = annotations
                 found = _ann.Annotations()
                 if annotations.exists():
-                    lines = decode(annotations.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+                    lines = read_whole(annotations).removeprefix("\ufeff")
                     found = _ann.parse(text, lines, self.mismatches == "count")
                 place = path.with_suffix(".json")
                 more = _sidecar(place)
@@ -141,7 +141,7 @@ def _id(stem: str) -> str:
 def _sidecar(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    more = parse_json(decode(path.read_bytes()))
+    more = parse_json(read_whole(path))
     return more.get("clinnlp", {}) if isinstance(more, dict) and isinstance(more.get("clinnlp"), dict) else {}
 
 

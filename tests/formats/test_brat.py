@@ -8,6 +8,7 @@ import pytest
 
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError, DataError, StorageError
+from clinnlp.formats import _bytes
 from clinnlp.formats.base import read, read_records, write
 from clinnlp.formats.brat import Brat
 
@@ -131,6 +132,13 @@ def test_what_is_a_note(tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "notice.ann", "brat")) == records[2:]
     write(records[:1], tmp_path / "out", "brat")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.txt"]
+
+
+def test_a_note_too_long_to_be_one_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bytes, "MAX_LINE", 100)
+    assert isinstance(pair(tmp_path, b"x" * 100, b""), Document)
+    assert pair(tmp_path, b"x" * 101, b"") == Quarantined("n.txt", "longer than 100 bytes")
+    assert pair(tmp_path, b"x", b"#" * 101) == Quarantined("n.ann", "longer than 100 bytes")
 
 
 def test_bad_text(tmp_path: Path) -> None:

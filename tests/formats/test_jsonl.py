@@ -1,6 +1,7 @@
 """JSONL: every bad line is set aside with its place, and without a word of what it said."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,27 @@ def test_a_bomb_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_bytes(gzip.compress(b"0" * 2**25))
     with pytest.raises(UnsafeError, match="unpacks to far more than text does"):
         list(read(path, "jsonl"))
+
+
+def test_a_line_without_end_is_set_aside_and_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bytes, "MAX_LINE", 2**21)
+    path = tmp_path / "n.jsonl"
+    most = b'{"text": "' + b"x" * (2**21 - 13) + b'"}\n'
+    assert len(most) == 2**21
+    path.write_bytes(GOOD + b" " * 2**23 + b"\n" + most + most[:-1] + b" \n" + GOOD + b"y" * 2**26)
+    tracemalloc.start()
+    records = list(read_records(path, "jsonl"))
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+    kinds = [type(record) for record in records]
+    assert kinds == [Document, Quarantined, Document, Quarantined, Document, Quarantined]
+    assert records[1] == Quarantined("n.jsonl line 2", "longer than 2097152 bytes")
+    path.write_bytes(b"x" * 2**23 + b'\n{"text": "\xe9"}')
+    assert "not valid UTF-8 at byte 8388619" in list(read_records(path, "jsonl"))[1].reason, "places are true behind it"
+    with pytest.raises(DataError, match=r"n\.jsonl: line 1 is longer than 2097152 bytes"):
+        list(read(path, "csv"))
 
 
 def test_what_looks_like_a_time_or_a_number_stays_a_string(tmp_path: Path) -> None:
