@@ -78,7 +78,7 @@ def test_a_word_of_a_hundred_thousand_characters_takes_linear_time(kind: str, ti
     trained = random_model(tiny, kind)
     tags = len(trained.schema.tags)
     trained = replace(trained, runner=lambda rows, budget: [np.zeros((len(row), tags), np.float32) for row in rows])
-    word = base64.b64encode(random.Random(0).randbytes(300_000)).decode()
+    word = base64.b64encode(random.Random(0).randbytes(1_200_000)).decode()
 
     def seconds(length: int) -> float:
         start = time.process_time()  # of this process alone: the machine may be busy
@@ -88,5 +88,4 @@ def test_a_word_of_a_hundred_thousand_characters_takes_linear_time(kind: str, ti
 
     seconds(1000)
     once = min(seconds(100_000) for _ in range(2))
-    assert once < 2, "0.4 s alone"
-    assert seconds(400_000) < 8 * once, "four times as much text; a square would take sixteen times as long"
+    assert seconds(1_600_000) < 80 * once, "16 times as much text; a square would take 256 times as long"
