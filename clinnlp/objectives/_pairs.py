@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clinnlp.encode.marks import LINE, WORD
 from clinnlp.encode.packing import Rows
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.objectives._sentences import add_head, head_of, hidden_size, token_vectors
+from clinnlp.objectives._sentences import hidden_size, token_vectors
 
 if TYPE_CHECKING:
     import torch
@@ -53,16 +53,16 @@ def paired(pairs: Sequence[Pair | None], labels: Sequence[int], tokenizer: NoteT
     return {"input_ids": ids, "pieces": pieces, "positions": positions, "token_type_ids": types, "labels": told}
 
 
-def add_judge(model: "torch.nn.Module", name: str) -> None:
+def judge(model: "torch.nn.Module") -> "torch.nn.Module":
     """A head over the first token, as BERT's pooler: one layer with tanh, and two answers."""
     from torch import nn
 
     width = hidden_size(model)
-    add_head(model, name, nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)))
+    return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
 
 
-def judged(model: "torch.nn.Module", name: str, batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
-    """Summed cross-entropy of the head's answers over `items`."""
+def judged(model: "torch.nn.Module", head: Any, batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
+    """Summed cross-entropy of a judge's answers over `items`."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -72,6 +72,6 @@ def judged(model: "torch.nn.Module", name: str, batch: "dict[str, torch.Tensor]"
     types = batch.pop("token_type_ids")
     if int(getattr(inner(model).config, "type_vocab_size", 0)) > 1:  # RoBERTa and its kin know one type
         batch["token_type_ids"] = types
-    logits = head_of(model, name)(token_vectors(model, batch)[:, 0])
+    logits = head(token_vectors(model, batch)[:, 0])
     total = cross_entropy(logits.float(), labels, reduction="sum", ignore_index=-100)
     return torch.div(total, torch.as_tensor(items).clamp(min=1))

@@ -1,29 +1,9 @@
-"""What objectives of whole rows share: one vector a row, and heads that are taken off after training."""
+"""What objectives of whole rows share: the vectors of tokens and rows."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-
-
-HEAD = "clinnlp_"  # how the names of our heads begin
-
-
-def add_head(model: "torch.nn.Module", name: str, head: "torch.nn.Module") -> None:
-    """Install a head on a model under a name of ours: it is trained and kept in checkpoints with the model."""
-    model.add_module(f"{HEAD}{name}", head)
-
-
-def head_of(model: "torch.nn.Module", name: str) -> Any:
-    """The head of that name."""
-    from clinnlp.encode.packing import inner
-
-    return getattr(inner(model), f"{HEAD}{name}")
-
-
-def remove_head(model: "torch.nn.Module", name: str) -> None:
-    """Take the head of that name off."""
-    delattr(model, f"{HEAD}{name}")
 
 
 def hidden_size(model: "torch.nn.Module") -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clinnlp.encode.packing import Rows
     from clinnlp.encode.tokens import NoteTokenizer
 
+HEAD = "clinnlp_"  # how the names of objectives' own heads begin
 CORPUS = "clinnlp corpus"  # the key in a document's `meta` for the number of its corpus; -1 is source text
 
 
@@ -54,14 +55,33 @@ class Objective:
 
         return MarkedText(document.text, placeholders(document.text))
 
+    def head(self, model: "torch.nn.Module") -> "torch.nn.Module | None":
+        """A head of the objective's own, trained with the model and kept in checkpoints, of no use afterwards."""
+        return None
+
     def prepare(self, model: "torch.nn.Module") -> None:
         """Install what the loss needs on a masked LM, before training."""
         from clinnlp.objectives._masking import show_masked_only
 
         show_masked_only(model)
+        if (head := self.head(model)) is not None:
+            model.add_module(self.head_name, head)
 
     def finish(self, model: "torch.nn.Module") -> None:
-        """Take off what `prepare` installed and a user has no use for."""
+        """Take the objective's own head off."""
+        if hasattr(model, self.head_name):
+            delattr(model, self.head_name)
+
+    @property
+    def head_name(self) -> str:
+        """The name of its own head in a model."""
+        return f"{HEAD}{type(self).__module__.rsplit('.', 1)[-1]}"
+
+    def head_of(self, model: "torch.nn.Module") -> Any:
+        """Its own head, as it is installed in a model or the model within a wrapper."""
+        from clinnlp.encode.packing import inner
+
+        return getattr(inner(model), self.head_name)
 
     def corrupt(
         self, rows: "Rows", tokenizer: "NoteTokenizer", progress: float, randoms: "Iterable[np.random.Generator]"

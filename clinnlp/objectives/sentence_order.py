@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 
 from clinnlp.encode.packing import Rows
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.objectives._pairs import Pair, add_judge, halves, judged, paired
-from clinnlp.objectives._sentences import remove_head
+from clinnlp.objectives._pairs import Pair, halves, judge, judged, paired
 from clinnlp.objectives.base import Objective
 
 if TYPE_CHECKING:
     import torch
-
-NAME = "sentence_order"
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,9 @@ class SentenceOrder(Objective):
     guesses_tokens: ClassVar[bool] = False
     pairs: ClassVar[int] = 1
 
-    def prepare(self, model: "torch.nn.Module") -> None:
-        """A head over the first token."""
-        super().prepare(model)
-        add_judge(model, NAME)
-
-    def finish(self, model: "torch.nn.Module") -> None:
-        """Take the head off."""
-        remove_head(model, NAME)
+    def head(self, model: "torch.nn.Module") -> "torch.nn.Module":
+        """A judge over the first token."""
+        return judge(model)
 
     def corrupt(
         self, rows: Rows, tokenizer: NoteTokenizer, progress: float, randoms: Iterable[np.random.Generator]
@@ -56,4 +48,4 @@ class SentenceOrder(Objective):
 
     def loss(self, model: "torch.nn.Module", batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
         """Summed cross-entropy over `items` pairs."""
-        return judged(model, NAME, batch, items)
+        return judged(model, self.head_of(model), batch, items)

@@ -12,13 +12,12 @@ from clinnlp.encode.marks import ENTITY, FRAME, INSIDE, MarkedText
 from clinnlp.encode.packing import Rows
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ConfigError
-from clinnlp.objectives._sentences import add_head, head_of, hidden_size, remove_head, token_vectors
+from clinnlp.objectives._sentences import hidden_size, token_vectors
 from clinnlp.objectives.base import CORPUS, Objective
 
 if TYPE_CHECKING:
     import torch
 
-NAME = "supervised"
 MOST = 255  # labels
 
 
@@ -73,11 +72,10 @@ class Supervised(Objective):
         kinds = [self._names.index(label) + 1 for label in entities.values()]
         return replace(super().mark(document), entities=tuple(entities), kinds=kinds, target=target)
 
-    def prepare(self, model: "torch.nn.Module") -> None:
+    def head(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """A linear tagger; the tags are O, and B and I of every label."""
         import torch
 
-        super().prepare(model)
         tagger = torch.nn.Linear(hidden_size(model), 1 + 2 * len(self._names))
         open_to = torch.zeros(len(self.corpora), tagger.out_features, dtype=torch.bool)
         open_to[:, 0] = True
@@ -86,11 +84,7 @@ class Supervised(Objective):
                 first = 1 + 2 * self._names.index(label)
                 open_to[number, first : first + 2] = True
         tagger.register_buffer("open_to", open_to, persistent=False)
-        add_head(model, NAME, tagger)
-
-    def finish(self, model: "torch.nn.Module") -> None:
-        """Take the tagger off."""
-        remove_head(model, NAME)
+        return tagger
 
     def corrupt(
         self, rows: Rows, tokenizer: NoteTokenizer, progress: float, randoms: Iterable[np.random.Generator]
@@ -110,7 +104,7 @@ class Supervised(Objective):
         from torch.nn.functional import cross_entropy
 
         labels, corpus = batch.pop("labels"), batch.pop("corpus")
-        tagger = head_of(model, NAME)
+        tagger = self.head_of(model)
         logits = tagger(token_vectors(model, batch)).float()
         logits = logits.masked_fill(~tagger.open_to[corpus][:, None], -torch.inf)
         told = labels != -100

@@ -11,13 +11,12 @@ from clinnlp.encode.marks import CLOSED, FRAME
 from clinnlp.encode.packing import Rows
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ConfigError
-from clinnlp.objectives._sentences import add_head, head_of, hidden_size, remove_head, row_vectors
+from clinnlp.objectives._sentences import hidden_size, row_vectors
 from clinnlp.objectives.base import Objective
 
 if TYPE_CHECKING:
     import torch
 
-NAME = "tsdae"
 HEADS = 4  # of the decoder's attention
 
 
@@ -42,15 +41,10 @@ class Tsdae(Objective):
         if not 0 < self.deletion < 1:
             raise ConfigError("must be a share between 0 and 1", where="objective.deletion")
 
-    def prepare(self, model: "torch.nn.Module") -> None:
+    def head(self, model: "torch.nn.Module") -> "torch.nn.Module":
         """A decoder of one layer."""
-        super().prepare(model)
         inner: Any = model
-        add_head(model, NAME, _decoder(inner.get_input_embeddings().weight.shape[1], hidden_size(model)))
-
-    def finish(self, model: "torch.nn.Module") -> None:
-        """Take the decoder off."""
-        remove_head(model, NAME)
+        return _decoder(inner.get_input_embeddings().weight.shape[1], hidden_size(model))
 
     def corrupt(
         self, rows: Rows, tokenizer: NoteTokenizer, progress: float, randoms: Iterable[np.random.Generator]
@@ -82,7 +76,7 @@ class Tsdae(Objective):
         labels, whole = batch.pop("labels"), batch.pop("whole")
         vector = row_vectors(model, batch)
         table = inner(model).get_input_embeddings().weight
-        states = head_of(model, NAME)(table[whole[:, :-1]].float(), vector)
+        states = self.head_of(model)(table[whole[:, :-1]].float(), vector)
         wanted = labels[:, 1:]
         told = wanted != -100  # (tokens, vocabulary) for these alone
         total = cross_entropy(states[told] @ table.float().T, wanted[told], reduction="sum")

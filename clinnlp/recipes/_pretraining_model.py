@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.run import Run
 from clinnlp.errors import ConfigError
-from clinnlp.objectives._sentences import HEAD
+from clinnlp.objectives.base import HEAD
 from clinnlp.strategies.lora import Lora
 
 if TYPE_CHECKING:
