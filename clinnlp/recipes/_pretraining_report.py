@@ -80,7 +80,7 @@ def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
 
 def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
     held = facts["held_out"]
-    for name, told in ((NOTES, "the training did harm"), (SOURCE, "forgotten")):
+    for name, told in ((NOTES, "as a masked LM the model knows these notes less than before"), (SOURCE, "forgotten")):
         if name in held:
             gain = held[name]["loss_before"] - held[name]["loss_after"]
             better = "lower" if gain >= 0 else f"HIGHER: {told}"
