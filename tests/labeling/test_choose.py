@@ -61,11 +61,11 @@ def test_every_engine_is_a_candidate() -> None:
 
 def test_the_fastest_that_keeps_the_spans(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     engines = {
-        REFERENCE: Fake(0.4),
+        REFERENCE: Fake(0.2),
         "packed-bf16": Fake(0.0, wrong=True),
-        "packed-fp32": Fake(0.15),
+        "packed-fp32": Fake(0.05),
         "openvino-bf16": Fake(error="the openvino engine needs openvino, not installed here"),
-        "openvino-int8": Fake(0.8),
+        "openvino-int8": Fake(0.5),
         "onnx-int8": Fake(0.0),
         "torch-bf16": Fake(error="bug"),
     }
