@@ -1,6 +1,5 @@
 """The choice of an engine: fast ones that change the spans are not taken, slow ones neither."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,29 @@ Tiny = Callable[[str], Path]
 NOTES = [Document(str(n), text) for n, text in enumerate([*sentences(30), "", " "])]
 
 
+class Clock:
+    """Time that passes only where an engine takes some: the choice does not depend on how busy the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "real" not in request.node.name:
+        Fake.clock = Clock()
+        monkeypatch.setattr(module, "time", Fake.clock)
+
+
 class Fake:
     """An engine that answers as torch does, or backwards, after some seconds."""
 
-    def __init__(self, seconds: float = 0.0, wrong: bool = False, error: str = "") -> None:
+    clock = Clock()
+
+    def __init__(self, seconds: float = 0.001, wrong: bool = False, error: str = "") -> None:
         self.seconds, self.wrong, self.error = seconds, wrong, error
         self.given: list[int] = []
 
@@ -37,7 +55,7 @@ class Fake:
         real = Torch().runner(trained)
 
         def run(rows: Any, budget: int) -> Any:
-            time.sleep(self.seconds)
+            self.clock.now += self.seconds
             self.given.append(len(rows))
             return [answer[::-1] if self.wrong else answer for answer in real(rows, budget)]
 
@@ -62,11 +80,11 @@ def test_every_engine_is_a_candidate() -> None:
 def test_the_fastest_that_keeps_the_spans(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     engines = {
         REFERENCE: Fake(0.2),
-        "packed-bf16": Fake(0.0, wrong=True),
+        "packed-bf16": Fake(wrong=True),
         "packed-fp32": Fake(0.05),
         "openvino-bf16": Fake(error="the openvino engine needs openvino, not installed here"),
         "openvino-int8": Fake(0.5),
-        "onnx-int8": Fake(0.0),
+        "onnx-int8": Fake(),
         "torch-bf16": Fake(error="bug"),
     }
     monkeypatch.setattr(module, "engine_named", engines.__getitem__)
@@ -92,7 +110,7 @@ def test_gold_that_is_lost_counts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
 
     trained = random_model(tiny)
     gold = list(predict(trained, NOTES))
-    engines = {REFERENCE: Fake(0.2), "packed-bf16": Fake(0.0, wrong=True)}
+    engines = {REFERENCE: Fake(0.2), "packed-bf16": Fake(wrong=True)}
     monkeypatch.setattr(module, "engine_named", engines.__getitem__)
     assert choose(trained, NOTES, Bound(0.0), candidates=["packed-bf16"])[0] is engines["packed-bf16"]
     assert choose(trained, gold, Bound(0.0), candidates=["packed-bf16"])[0] is engines[REFERENCE]
