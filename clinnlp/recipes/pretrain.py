@@ -106,6 +106,9 @@ class Pretrain:
             raise ConfigError(
                 "an objective compares the rows of a batch", where="fit.batch", next="give 2 or more; 32 is usual"
             )
+        names = [name_of(objective) for objective in self.objectives]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"objective {twice[0]} is given twice", where="more", next="give each objective once")
         if not isinstance(self.strategy, Full | Lora):
             raise ConfigError("pretrain moves all weights or adapters", where="strategy", next="choose full or lora")
         if not 0 < self.held_out < 1:

@@ -300,3 +300,12 @@ def test_a_labeled_set_that_is_too_small(
     few = write_jsonl(tmp_path / "few.jsonl", [{"id": n, "text": f"fever {n}", "labels": [n]} for n in "ab"])
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--probe.notes", few) == 2
     assert "two classes of 10 examples or more" in capsys.readouterr().err
+
+
+def test_an_objective_given_twice_is_refused(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"base: {tiny('bert')}\ndata: {{train: {lines}}}\nmore:\n  - {{objective: mlm, rate: 0.2}}\n")
+    assert clinnlp("pretrain", path, "--out", tmp_path / "out") == 2
+    assert "more: objective mlm is given twice. Next: give each objective once" in capsys.readouterr().err
