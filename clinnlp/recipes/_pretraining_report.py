@@ -99,8 +99,8 @@ def _panels(facts: Mapping[str, Any]) -> Iterator["Panel"]:
     if len(rows) > 1:
         points = tuple(Point(r["step"], r["loss"], caption=f"step {r['step']}: {r['loss']:.4f}") for r in rows)
         losses = [point.y for point in points]
-        steps = _axis("step", rows[0]["step"], rows[-1]["step"], "{:,.0f}")
-        chart = Chart(steps, _axis("loss", min(losses), max(losses), "{:.2f}"), (Line("training loss", points),))
+        steps = _axis("step", rows[0]["step"], rows[-1]["step"], 0)
+        chart = Chart(steps, _axis("loss", min(losses), max(losses), 2), (Line("training loss", points),))
         table = Table(
             ("step", "loss", "learning rate"),
             tuple((f"{r['step']:,}", f"{r['loss']:.4f}", f"{r['learning_rate']:.2e}") for r in rows),
@@ -109,8 +109,10 @@ def _panels(facts: Mapping[str, Any]) -> Iterator["Panel"]:
         yield Panel("Training loss", (told,), (table,), (chart,))
 
 
-def _axis(name: str, low: float, high: float, form: str) -> "Axis":
+def _axis(name: str, low: float, high: float, digits: int) -> "Axis":
+    """An axis whose numbers stand where their printed digits say."""
     from clinnlp.evaluation.panels import Axis
 
     places = [low + (high - low) * part / PARTS for part in range(PARTS + 1)]
-    return Axis(name, low, high, tuple((place, form.format(place)) for place in places if math.isfinite(place)))
+    marked = dict.fromkeys(round(place, digits) for place in places if math.isfinite(place))
+    return Axis(name, low, high, tuple((at, f"{at:,.{digits}f}") for at in marked if low <= at <= high))

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from clinnlp import plugins
+from clinnlp.recipes._pretraining_report import _axis
 from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
 from tests.tiny import sentences
 
@@ -300,6 +301,12 @@ def test_a_labeled_set_that_is_too_small(
     few = write_jsonl(tmp_path / "few.jsonl", [{"id": n, "text": f"fever {n}", "labels": [n]} for n in "ab"])
     assert clinnlp("pretrain", "--base", tiny("bert"), *words, "--probe.notes", few) == 2
     assert "two classes of 10 examples or more" in capsys.readouterr().err
+
+
+def test_numbers_of_an_axis_stand_where_they_say() -> None:
+    assert _axis("step", 1, 6, 0).ticks == ((1, "1"), (2, "2"), (4, "4"), (5, "5"), (6, "6"))
+    assert _axis("step", 1, 2, 0).ticks == ((1, "1"), (2, "2"))
+    assert [name for _, name in _axis("loss", 4.2481, 4.6626, 2).ticks] == ["4.25", "4.35", "4.46", "4.56", "4.66"]
 
 
 def test_an_objective_given_twice_is_refused(
