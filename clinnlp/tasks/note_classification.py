@@ -15,6 +15,7 @@ from clinnlp.encode.tags import Alignment
 from clinnlp.encode.tokens import NoteTokenizer, Tokens
 from clinnlp.errors import ConfigError, DataError, IntegrityError
 from clinnlp.evaluation.calibration import Calibration, calibrate, fit_calibration, uncalibrate
+from clinnlp.tasks._windows import WEIGHT, Pooling, pooled_note, pooled_notes, window_logits
 from clinnlp.tasks.base import Answers, Example, Task
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 ENOUGH = 20  # dev notes with a label, from which it may have a threshold of its own
-HELD_TOKENS = 16_384  # of windows whose activations are held in a training step; others are computed again
 ROUND = 32  # row lengths in training are multiples of it
 
 
@@ -40,8 +40,9 @@ class NoteClassification(Task):
     model_class: ClassVar[str] = "AutoModelForSequenceClassification"
     dev_score: ClassVar[str] = "notes.micro.f1"
 
-    pooling: Literal["mean", "max"] = "mean"
-    """How windows are pooled into a note; max suits findings that stand in one place of a long note."""
+    pooling: Pooling = "mean"
+    """How windows are pooled into a note; max suits findings that stand in one place of a long note, attention learns
+    which windows count."""
     multi_label: bool | None = None
     """Whether a note may have several labels or none; null decides by the training data."""
     threshold: float = 0.5
@@ -104,6 +105,10 @@ class NoteClassification(Task):
 
     def gold_labels(self, document: Document) -> Iterable[str]:
         return document.labels
+
+    def outputs(self, schema: LabelSchema) -> tuple[str, ...]:
+        """The labels; behind them, with attention pooling, what the weight of a window is made of."""
+        return (*schema.labels, WEIGHT) if self.pooling == "attention" else schema.labels
 
     def head_config(self, schema: LabelSchema) -> dict[str, Any]:
         """Raises ConfigError for a threshold or weight of a label that the data does not hold."""
@@ -170,11 +175,7 @@ class NoteClassification(Task):
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         labels, note, weights = batch.pop("labels"), batch.pop("note"), batch.pop("weights", None)
-        logits = _logits(model, batch)  # (W, L)
-        index = note[:, None].expand_as(logits)
-        how = "amax" if self.pooling == "max" else "mean"
-        empty = torch.zeros(len(labels), logits.shape[1], device=logits.device)
-        pooled = empty.scatter_reduce(0, index, logits, how, include_self=False)
+        pooled = pooled_notes(window_logits(model, batch), note, len(labels), self.pooling)  # (B, L)
         if self.multi_label:
             each = binary_cross_entropy_with_logits(pooled, labels, reduction="none")
         else:
@@ -197,8 +198,7 @@ class NoteClassification(Task):
             stacked = np.stack([logits for _, logits in note]).astype(np.float64)
             if not np.isfinite(stacked).all():
                 raise IntegrityError("the model answered NaN", next="retrain with a lower learning rate or in fp32")
-            pooled = stacked.max(axis=0) if self.pooling == "max" else stacked.mean(axis=0)
-            scores = self._probabilities(pooled)
+            scores = self._probabilities(pooled_note(stacked, self.pooling))
             scores = self.calibration.apply(scores, schema.labels, classes=not self.multi_label)
             chosen = np.flatnonzero(scores >= thresholds) if self.multi_label else [int(scores.argmax())]
             meta = {**document.meta, "label_scores": dict(zip(schema.labels, scores.tolist(), strict=True))}
@@ -278,21 +278,3 @@ def _inverse(counts: Sequence[int], power: float) -> list[float]:
     raw = [float(count) ** -power if count else 0.0 for count in counts]
     mean = sum(count * weight for count, weight in zip(counts, raw, strict=True)) / max(sum(counts), 1)
     return [weight / mean if count else 1.0 for count, weight in zip(counts, raw, strict=True)]
-
-
-def _logits(model: "torch.nn.Module", batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
-    """The logits (W, L) of all windows; where they are many, only the activations of one part are held at a time."""
-    import torch
-    from torch.utils.checkpoint import checkpoint
-
-    def run(part: dict[str, torch.Tensor]) -> torch.Tensor:
-        logits: torch.Tensor = model(**part).logits.float()
-        return logits
-
-    count, width = batch["attention_mask"].shape
-    rows = max(HELD_TOKENS // width, 1)
-    if count <= rows or not torch.is_grad_enabled():
-        return run(batch)
-    parts = [{name: values[at : at + rows] for name, values in batch.items()} for at in range(0, count, rows)]
-    found: list[torch.Tensor] = [checkpoint(run, part, use_reentrant=False) for part in parts]
-    return torch.cat(found)

@@ -274,8 +274,22 @@ def test_pooling_by_hand(tiny: Tiny) -> None:
         assert found.meta["label_scores"][label] == pytest.approx(score)
 
 
+def test_attention_by_hand(tiny: Tiny) -> None:
+    """Weights of ln 3 and 0 are 3/4 and 1/4: label a gets 0.75 * 4 - 0.25 * 4 = 2, label b 0.75 + 0.25 * 2 = 1.25."""
+    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
+    note = Document("1", " ".join(["fever"] * 12))
+    tokens = tokenizer.encode(note.text)
+    task = plugins.find("tasks", "note_classification")(window=8, overlap=0, pooling="attention", multi_label=False)
+    schema = LabelSchema(("a", "b"))
+    assert len(task.outputs(schema)) == 3
+    logits = [np.array([4.0, 1.0, np.log(3)]), np.array([-4.0, 2.0, 0.0])]
+    answers = list(zip(task.cut(note, tokens, tokenizer), logits, strict=True))
+    (found,) = task.decode([note], [tokens], [answers], schema)
+    assert found.meta["label_scores"]["a"] == pytest.approx(1 / (1 + np.exp(-0.75)))
+
+
 def test_training_pools_as_labeling_does(tiny: Tiny) -> None:
-    for pooling in ("mean", "max"):
+    for pooling in ("mean", "max", "attention"):
         task, schema = prepared("note_classification", window=16, overlap=4, pooling=pooling)
         tokenizer = NoteTokenizer.load(tiny("bert"))
         model = model_for(task, schema, tiny("bert")).eval()

@@ -334,7 +334,7 @@ def test_windows_computed_in_parts_give_the_same_loss_and_gradients(
     model = classifier(task, schema, tiny("bert"))
     seen: list[tuple[float, list[torch.Tensor]]] = []
     for limit in (10**9, held):
-        monkeypatch.setattr("clinnlp.tasks.note_classification.HELD_TOKENS", limit)
+        monkeypatch.setattr("clinnlp.tasks._windows.HELD_TOKENS", limit)
         model.zero_grad()
         loss = task.loss(model, task.collate(examples, 0), 6)
         loss.backward()
