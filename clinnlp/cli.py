@@ -164,10 +164,7 @@ def _flags(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         key, equals, value = word[2:].partition("=")
         if not equals:
             value = queue.pop(0) if queue and not queue[0].startswith("--") else "true"
-        nested: Any = _listed(value)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        values = config.merge(values, nested)
+        values = config.merge(values, config.nested(key, _listed(value)))
     return values, positional
 
 

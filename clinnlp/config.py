@@ -132,6 +132,21 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """The value under a dotted name, as plain settings: {"fit": {"batch": 8}}."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def changed(settings: Any, values: Mapping[str, Any]) -> Any:
+    """The settings with other values at dotted names, shorter names first. Raises ConfigError as `build` does."""
+    raw: dict[str, Any] = plain(settings)
+    for name in sorted(values, key=lambda name: name.count(".")):
+        raw = merge(raw, nested(name, values[name]))
+    return build(type(settings), raw)
+
+
 def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:
     """Every setting of a dataclass as (dotted name, default, meaning); plug-ins are named, not opened."""
     rows: list[tuple[str, str, str]] = []

@@ -227,6 +227,11 @@ def encode_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def megabytes(folder: Path) -> float:
+    """What the files of a folder take, in 10^6 bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
 def sha256_files(paths: Iterable[Path]) -> str:
     """One hash over the contents of files, in the given order."""
     digest = hashlib.sha256()

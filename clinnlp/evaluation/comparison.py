@@ -75,12 +75,13 @@ def _labels_in_gold(run: RunCounts) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How intervals and tests are drawn."""
+    """How intervals and tests are drawn; `against` is the arm that all others are compared with, None for all pairs."""
 
     seed: int = 13
     resamples: int = RESAMPLES
     rounds: int = ROUNDS
     method: Method = "percentile"
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +153,15 @@ def count_notes(pairs: Sequence[Pair], labels: Sequence[str]) -> tuple[tuple[str
 
 
 def compare_runs(runs: Sequence[RunCounts], units: Units, measure: Measure, how: Drawing | None = None) -> Comparison:
-    """Compare all pairs of arms, in the order of `runs`; every resample scores all runs on the same drawn units."""
+    """Compare arms, in the order of `runs`; every resample scores all runs on the same drawn units."""
     how = how or Drawing()
     drawn = _Drawn(runs, units, measure, how)
     arms: dict[str, list[int]] = {}
     for number, run in enumerate(runs):
         arms.setdefault(run.arm, []).append(number)
-    contrasts = [_contrasted(runs, arms, pair, drawn) for pair in combinations(arms, 2)]
+    one = how.against
+    pairs = combinations(arms, 2) if one is None else [(arm, one) for arm in arms if arm != one]
+    contrasts = [_contrasted(runs, arms, pair, drawn) for pair in pairs]
     adjusted = holm([contrast.p for contrast in contrasts])
     return Comparison(
         measure=measure,

@@ -10,7 +10,7 @@ from clinnlp.evaluation.comparison import Arm, Comparison, Contrast
 from clinnlp.evaluation.rendering import DIGITS, FEW_UNITS, printable
 from clinnlp.evaluation.significance import Outcome
 
-COSTS = {"train seconds": ",.1f", "trained weights": ",.0f", "model MB": ",.1f"}
+COSTS = {"train seconds": ",.1f", "trained weights": ",.0f", "model MB": ",.1f", "peak MB": ",.0f"}
 """What a run may have cost, and how it is printed; a mean over runs for an arm."""
 
 Costs = Mapping[str, Mapping[str, float | None]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from clinnlp import config
 from clinnlp.core.document import Document
-from clinnlp.core.run import MANIFEST, sha256_files
+from clinnlp.core.run import MANIFEST, megabytes, sha256_files
 from clinnlp.errors import ChangedError, ConfigError, DataError, IntegrityError
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
@@ -104,11 +104,11 @@ class StoredRun:
     def costs(self) -> dict[str, float | None]:
         """What the model took to train and to store; None where it is not recorded."""
         facts = self.trained.get("facts", {})
-        size = sum(path.stat().st_size for path in self.model.rglob("*") if path.is_file())
         return {
             "train seconds": facts.get("train seconds"),
             "trained weights": facts.get("trained weights"),
-            "model MB": size / 1e6 if size else None,
+            "model MB": megabytes(self.model) or facts.get("model MB"),
+            "peak MB": facts.get("peak MB"),
         }
 
     def described(self, arm: str) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Compare:
     """New folder for the comparison."""
     arms: tuple[str, ...] | str = ()
     """The arm of each run, as a,a,b,b; without, runs that differ in the seed alone are one arm."""
+    against: str | None = None
+    """Compare every arm with this one and no others, so that fewer p-values are adjusted; null compares all pairs."""
     data: DataSettings = field(default_factory=DataSettings)
     """The gold notes, if they are not where the runs found them; only data.test and its format are read."""
     label_sets: Literal["refuse", "join"] = "refuse"
@@ -86,6 +88,8 @@ def run(settings: Compare) -> int:
     parts = _same_parts(stored)
     labels = {part: _same_labels(stored, part, settings.label_sets) for part in parts}
     arms = named_arms(stored, settings.arms)
+    if settings.against is not None and settings.against not in arms:
+        raise ConfigError("no run is of this arm", where="against", next=f"there are {', '.join(dict.fromkeys(arms))}")
     predicted = [predictions_of(one) for one in stored]
     gold = _shared_gold(stored, predicted, settings.data)
     run.manifest.data = {f"{one.name}: {name}": sha for one in stored for name, sha in one.hashes.items()}
@@ -100,7 +104,8 @@ def run(settings: Compare) -> int:
     from clinnlp.evaluation.rendering import printable
     from clinnlp.evaluation.resample import units_of
 
-    how, units = Drawing(settings.seed, settings.resamples, settings.rounds, settings.interval), units_of(gold)
+    how = Drawing(settings.seed, settings.resamples, settings.rounds, settings.interval, settings.against)
+    units = units_of(gold)
     values: dict[str, Any] = {"format_version": 1, "data": asdict(count_data(gold))}
     values["runs"] = {one.name: one.described(arm) for one, arm in zip(stored, arms, strict=True)}
     texts: list[str] = []

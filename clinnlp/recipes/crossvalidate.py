@@ -60,7 +60,7 @@ def run(settings: CrossValidate) -> int:
     scores: dict[str, float | None] = {}
     for fold in made:
         unit = Unit(run, fold.name, settings, settings.seed, settings.keep_models)
-        unit.finish(*_train_dev(settings, fold), fold.test)
+        unit.finish(*train_and_dev(settings, fold), fold.test)
         predicted += unit.predicted
         scores[fold.name] = unit.score
         log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), unit.score)
@@ -90,7 +90,8 @@ def run(settings: CrossValidate) -> int:
     return QUARANTINED if quarantined else 0
 
 
-def _train_dev(settings: CrossValidate, fold: Fold) -> tuple[Sequence[Document], Sequence[Document]]:
+def train_and_dev(settings: CrossValidate, fold: Fold) -> tuple[Sequence[Document], Sequence[Document]]:
+    """The notes of a fold to train on, and those that choose the best weights."""
     if not settings.data.dev_share:
         return fold.train, ()
     shares = {"train": 1 - settings.data.dev_share, "dev": settings.data.dev_share}

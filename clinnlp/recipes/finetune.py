@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
-from clinnlp.core.run import Run, write_json
+from clinnlp.core.run import Run, megabytes, write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, read_as, write_quarantine
@@ -122,6 +122,7 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
 
     # 5. score the test split, once; dev where there is no test
     facts = _facts(settings, trained, splits, fitted) | weights | {"reload_difference": difference}
+    facts["model MB"] = round(megabytes(run.folder / "model"), 1)
     facts |= {"waived": "; ".join(splits.waived)} if splits.waived else {}
     name, gold = ("test", splits.test) if splits.test else ("dev", splits.dev)
     if gold:
@@ -276,5 +277,6 @@ def _facts(settings: Finetune, trained: "Trained", splits: Splits, fitted: "Fit"
         "train seconds": round(fitted.seconds, 1),
         "device": fitted.device,
         "precision": fitted.precision,
+        "peak MB": fitted.peak_bytes and round(fitted.peak_bytes / 1e6),
         "seed": settings.seed,
     }

@@ -18,6 +18,7 @@ from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
 from clinnlp.training.loader import Batches, Examples, Source
+from clinnlp.training.memory import PeakMemory
 from clinnlp.training.schedules import curve
 from clinnlp.training.settings import FitSettings
 from clinnlp.training.watch import Over, Plan, Watch
@@ -25,7 +26,7 @@ from clinnlp.training.watch import Over, Plan, Watch
 
 @dataclass
 class Fit:
-    """What a training loop did: steps, seconds, the device, and the loss and dev score over time."""
+    """What a training loop did: steps, seconds, the device, peak memory, and the loss and dev score over time."""
 
     steps: int
     seconds: float
@@ -34,6 +35,7 @@ class Fit:
     history: list[dict[str, float]]
     best_score: float | None
     best_step: int | None
+    peak_bytes: int | None
 
 
 def plan_steps(examples: int, settings: FitSettings) -> tuple[int, float]:
@@ -71,7 +73,8 @@ def fit(
     model.to(device)  # copies of weights are made before there is a Trainer
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
-    with signals if checkpoints else contextlib.nullcontext(), tempfile.TemporaryDirectory() as unused:
+    memory, interruptible = PeakMemory(device), signals if checkpoints else contextlib.nullcontext()
+    with memory, interruptible, tempfile.TemporaryDirectory() as unused:
         average = partial(average_of, settings=settings)
         watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals, average)
         trainer = _Trainer(source, watch, settings, seed, done, unused)
@@ -88,7 +91,7 @@ def fit(
     watch.restore_best()
     model.eval()
     told = watch.state().progress
-    return Fit(told.step, told.seconds, device, precision, told.history, told.best_score, told.best_step)
+    return Fit(told.step, told.seconds, device, precision, told.history, told.best_score, told.best_step, memory.bytes)
 
 
 def _plan(examples: int, settings: FitSettings, device: str, precision: str) -> Plan:
