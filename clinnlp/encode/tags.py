@@ -171,14 +171,8 @@ def decode_many(logits: Sequence[npt.ArrayLike], schema: LabelSchema) -> list[Ta
     Where the plain argmax is legal it is that; only the others are searched. Raises IntegrityError for
     NaN or infinite logits, or a wrong number of columns.
     """
-    arrays = [np.asarray(one) for one in logits]
-    best: list[Tags] = []
-    for one in arrays:
-        if one.ndim != 2 or one.shape[1] != schema.tag_count:
-            raise IntegrityError(f"logits of shape {one.shape} do not fit the schema's {schema.tag_count} tags")
-        if not np.isfinite(one.max(axis=1)).all():  # NaN wins every max
-            raise IntegrityError("NaN logits: the model's output is not a number", next="check the model's weights")
-        best.append(one.argmax(axis=1).astype(np.int16))
+    arrays = checked_logits(logits, schema)
+    best: list[Tags] = [one.argmax(axis=1).astype(np.int16) for one in arrays]
     search = sorted((i for i, tags in enumerate(best) if not _legal(tags)), key=lambda i: len(arrays[i]))
     while search:
         longest, batch = len(arrays[search[-1]]), max(1, BATCH_CELLS // (len(arrays[search[-1]]) * schema.tag_count))
@@ -190,6 +184,17 @@ def decode_many(logits: Sequence[npt.ArrayLike], schema: LabelSchema) -> list[Ta
         for i, tags in zip(chosen, _search(padded, [len(arrays[i]) for i in chosen]), strict=True):
             best[i] = tags
     return best
+
+
+def checked_logits(logits: Sequence[npt.ArrayLike], schema: LabelSchema) -> list[npt.NDArray[Any]]:
+    """The logits (U, C) of each sequence. Raises IntegrityError for those that no tags can be read from."""
+    arrays = [np.asarray(one) for one in logits]
+    for one in arrays:
+        if one.ndim != 2 or one.shape[1] != schema.tag_count:
+            raise IntegrityError(f"logits of shape {one.shape} do not fit the schema's {schema.tag_count} tags")
+        if not np.isfinite(one.max(axis=1)).all():  # NaN wins every max
+            raise IntegrityError("NaN logits: the model's output is not a number", next="check the model's weights")
+    return arrays
 
 
 def confidence(logits: npt.ArrayLike, tags: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -83,7 +83,7 @@ class Reading:
         for note, answered in zip(self.tokens, answers, strict=True):
             if len(note) != sum(row.window.own_last - row.window.own_first for row, _ in answered):
                 raise IntegrityError("a window of a note was not answered")
-        found = trained.task.decode(
+        found = trained.task.ready(trained.model).decode(
             self.documents, [self.tokens[place] for place in self.same], [answers[place] for place in self.same],
             trained.schema,
         )  # fmt: skip

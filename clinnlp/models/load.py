@@ -17,9 +17,9 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ClinnlpError, ConfigError, IntegrityError, UnsafeError
 from clinnlp.models.folder import CARD, Card, base_folder, check_base, check_folder, weights_sha256
-from clinnlp.models.heads import check_encoder, is_head, with_fresh_head
+from clinnlp.models.heads import check_encoder, is_head, load_parts, put_parts, with_fresh_head
 from clinnlp.plugins import find
-from clinnlp.tasks.base import Task
+from clinnlp.tasks.base import PARTS, Task
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,9 @@ class Base:
         if folder is not None and (folder / CARD).is_file():
             trained = load_trained(folder).model
             kept = is_head(trained, model_class, trained.config, head)
-            return (trained, []) if kept else with_fresh_head(trained, model_class, head, self.name)
+            return (
+                (trained, put_parts(trained, head)) if kept else with_fresh_head(trained, model_class, head, self.name)
+            )
         model, info = self.loaded(model_class, head)
         missing = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
         check_encoder(model, missing, self.name)
@@ -75,6 +77,7 @@ class Base:
         import transformers
 
         _check_kind(self.name)
+        plain = {name: value for name, value in (head or {}).items() if name != PARTS}
         with _quiet():
             try:
                 model, info = getattr(transformers, model_class).from_pretrained(
@@ -86,7 +89,7 @@ class Base:
                     dtype="float32",  # a half-precision checkpoint would be trained, slowly, in half precision
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # a head for other labels; what else does not fit is refused
-                    **(head or {}),
+                    **plain,
                 )
             except ClinnlpError:
                 raise
@@ -97,6 +100,12 @@ class Base:
                     where=self.name,
                     next="check that its files are whole and of a kind that transformers knows",
                 ) from None
+        parts = put_parts(model, head)
+        if parts and info["unexpected_keys"]:
+            lacking = load_parts(model, parts, base_folder(self.source) or Path(self.source))
+            info["unexpected_keys"] = set(info["unexpected_keys"]) - set(parts)
+            parts = lacking
+        info["missing_keys"] = {*info["missing_keys"], *parts}
         _check_finite(model, self.name)
         return model, info
 
@@ -105,6 +114,7 @@ class Base:
         import transformers
 
         model: torch.nn.Module = getattr(transformers, model_class).from_config(self._config(head))
+        put_parts(model, head)
         return model
 
     def _config(self, head: Mapping[str, Any]) -> Any:

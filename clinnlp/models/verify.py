@@ -28,18 +28,28 @@ def probe_logits(trained: "Trained") -> Any:
         return model(input_ids=torch.from_numpy(np.stack(rows).astype(np.int64))).logits.numpy()
 
 
+def _answers(trained: "Trained") -> Any:
+    """All numbers that must come back, (N,): the logits, and the weights of parts beside the head."""
+    logits = probe_logits(trained).ravel()
+    own = {name: weight for name, weight in trained.model.named_parameters() if "clinnlp_" in name}
+    parts = [weight.detach().numpy().ravel() for name, weight in own.items() if ".original_module." not in name]
+    return np.concatenate([logits, *parts])
+
+
 def verify_folder(folder: Path, trained: "Trained") -> float:
     """The largest difference between the logits of `trained` and of the folder loaded by a fresh process.
 
     Raises IntegrityError if it is over 1e-5 (times the largest logit, where that is over 1) or the folder cannot
     be loaded.
     """
-    expected = probe_logits(trained)
+    expected = _answers(trained)
     command = [sys.executable, "-m", "clinnlp.models.verify", str(folder), trained.card.base]
     process = subprocess.run(command, capture_output=True, check=False)
     if process.returncode != 0:
         raise IntegrityError("a fresh process cannot load the saved model", where=str(folder))
-    found = np.array(json.loads(process.stdout), dtype=np.float32).reshape(expected.shape)
+    found = np.array(json.loads(process.stdout), dtype=np.float32)
+    if found.shape != expected.shape:
+        raise IntegrityError("the saved model has other weights than the trained one", where=str(folder))
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise IntegrityError(
@@ -54,7 +64,7 @@ def main(folder: str, base: str) -> None:
     """Load a model folder and print its logits on the fixed rows."""
     from clinnlp.models.load import load_trained
 
-    print(json.dumps(probe_logits(load_trained(Path(folder), base)).ravel().tolist()))
+    print(json.dumps(_answers(load_trained(Path(folder), base)).tolist()))
 
 
 if __name__ == "__main__":

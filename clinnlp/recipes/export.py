@@ -91,7 +91,8 @@ def _write(trained: "Trained", engine: Engine, folder: Path) -> None:
     model.config.save_pretrained(folder)
     trained.tokenizer.hf.save_pretrained(folder)
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    replace(trained.card, engine=plain_engine(engine), files=files).write(folder)
+    task = trained.task.ready(trained.model)
+    replace(trained.card, task=task, engine=plain_engine(engine), files=files).write(folder)
 
 
 def _refusal(settings: Export, agreed: Agreement) -> IntegrityError:

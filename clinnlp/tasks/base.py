@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 
+PARTS = "clinnlp_parts"
+"""In `head_config`: tables of weights that stand beside the head, by name (`clinnlp_...`), each with its shape."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One window as the model reads it: `ids (S,)` with specials, `before` of which stand before the window."""
@@ -137,6 +141,10 @@ class Task:
     ) -> list[Document]:
         """The documents with what the model says of them instead of their own spans and labels."""
         raise AssertionError(f"{type(self).__name__} defines no decode()")
+
+    def ready(self, model: "torch.nn.Module") -> "Task":
+        """The task with what `decode` needs of the model's weights beside the logits filled in."""
+        return self
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Task":
         """The task with what is chosen on the dev split (such as a threshold or a calibration) filled in."""

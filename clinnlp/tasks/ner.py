@@ -8,12 +8,14 @@ import numpy as np
 
 from clinnlp.core.document import Document, Span
 from clinnlp.core.schema import LabelSchema
-from clinnlp.encode.packing import pad_rows
+from clinnlp.encode.chain import chain_confidence, chain_loss, decode_chain, legal_pairs
+from clinnlp.encode.packing import inner, pad_rows
 from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans
 from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
+from clinnlp.errors import ConfigError
 from clinnlp.evaluation.calibration import Calibration, calibrate, fit_calibration, uncalibrate
 from clinnlp.formats.conll import ILLEGAL
-from clinnlp.tasks.base import Answers, Example, Task
+from clinnlp.tasks.base import PARTS, Answers, Example, Task
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 
+TRANSITIONS = "clinnlp_transitions"
+
+
 @dataclass(frozen=True)
 class Ner(Task):
     """Find flat entities: one BIO tag per word by a linear layer, read by constrained Viterbi decoding.
 
-    The first token of each word carries its tag (Devlin et al. 2019). Nested, crossing and discontinuous
-    spans cannot be held by a flat scheme: they are counted, and scored as missed.
+    With `crf` the chain of tags is trained as a whole (Lafferty et al. 2001; Lample et al. 2016). The first token of
+    each word carries its tag (Devlin et al. 2019). Nested, crossing and discontinuous spans cannot be held by a flat
+    scheme: they are counted, and scored as missed.
     """
 
     model_class: ClassVar[str] = "AutoModelForTokenClassification"
@@ -36,14 +42,40 @@ class Ner(Task):
     trained_tokens: Literal["first", "all"] = "first"
     """Tokens of a word that are trained on its tag; all for models that transformers.pipeline is to read as well,
     whose simple aggregation takes every token at its word. clinnlp reads the first in both cases."""
+    crf: bool = False
+    """Learn which tag follows which, in a conditional random field over the words of a window; they are read over the
+    whole note. Slower in training."""
+    transitions: tuple[tuple[float, ...], ...] = ()
+    """The learned scores of a tag (column) after another (row); taken from the model's weights, written by export."""
     calibration: Calibration = field(default_factory=Calibration)
     """How the scores of spans become probabilities of being right; fitted on the dev split at the end of training."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crf and self.trained_tokens != "first":
+            raise ConfigError(
+                "a chain of tags runs over words, not over all their tokens",
+                where="task.trained_tokens",
+                next="leave it out, or --task.crf false",
+            )
 
     def gold_labels(self, document: Document) -> Iterable[str]:
         return (span.label for span in document.spans)
 
     def outputs(self, schema: LabelSchema) -> tuple[str, ...]:
         return schema.tags
+
+    def head_config(self, schema: LabelSchema) -> dict[str, Any]:
+        """With a table of transitions beside the head, where there is a chain."""
+        parts = {PARTS: {TRANSITIONS: [schema.tag_count, schema.tag_count]}} if self.crf else {}
+        return {**super().head_config(schema), **parts}
+
+    def ready(self, model: "torch.nn.Module") -> "Ner":
+        """With the transitions of the model, where there is a chain and they are not known yet."""
+        if not self.crf or self.transitions:
+            return self
+        table = _transitions(model).detach().float().cpu()
+        return replace(self, transitions=tuple(map(tuple, table.tolist())))
 
     def examples(
         self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
@@ -79,12 +111,14 @@ class Ner(Task):
         }
 
     def loss(self, model: "torch.nn.Module", batch: "dict[str, torch.Tensor]", items: Any) -> "torch.Tensor":
-        """Summed cross-entropy of the tags over `items` tagged tokens."""
+        """Summed cross-entropy of the tags, or of the chains of tags of whole windows, over `items` tagged tokens."""
         import torch
         from torch.nn.functional import cross_entropy
 
         labels = batch.pop("labels")
         logits = model(**batch).logits  # (B, S, C)
+        if self.crf:
+            return torch.div(_chain_loss(logits, labels, _transitions(model)), items)
         total = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=-100)
         return torch.div(total, items)
 
@@ -98,18 +132,26 @@ class Ner(Task):
             np.concatenate([nothing, *(logits[row.owned] for row, logits in note)])[mark]
             for note, mark in zip(answers, marks, strict=True)
         ]
-        decoded = decode_many(joined, schema)
+        decoded = decode_chain(joined, self.transitions, schema) if self.crf else decode_many(joined, schema)
+        sure = self._sure(joined, decoded, schema)
         found: list[Document] = []
-        notes = zip(documents, tokens, answers, marks, joined, decoded, strict=True)
-        for document, t, note, mark, logits, chosen in notes:
+        for document, t, note, mark, chosen, chances in zip(
+            documents, tokens, answers, marks, decoded, sure, strict=True
+        ):
             tags = np.full(len(t.ids), -100, dtype=np.int16)
             tags[mark] = chosen
             scores = np.zeros(len(t.ids), dtype=np.float32)
-            scores[mark] = confidence(logits, chosen)
+            scores[mark] = chances
             spans = _with_window(tags_to_spans(document.text, t, mark, tags, schema, scores), t, note)
             meta = {name: held for name, held in document.meta.items() if name != ILLEGAL}  # of the tags in the file
             found.append(replace(document, spans=spans, labels=(), meta=meta))
         return calibrate(found, self.calibration)
+
+    def _sure(self, logits: Sequence[Any], tags: Sequence[Any], schema: LabelSchema) -> list[Any]:
+        """The probability of each chosen tag: among all sequences of tags where there is a chain."""
+        if self.crf:
+            return chain_confidence(logits, tags, self.transitions, schema)
+        return [confidence(one, chosen) for one, chosen in zip(logits, tags, strict=True)]
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Ner":
         """The calibration of span scores with the least log loss on the dev split."""
@@ -134,6 +176,28 @@ class Ner(Task):
         from clinnlp.evaluation.score import evaluate
 
         return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)
+
+
+def _transitions(model: "torch.nn.Module") -> "torch.Tensor":
+    """The table of a model, which may be wrapped: asked by its rows, as peft's copy of a head answers."""
+    import torch
+
+    table: Any = getattr(inner(model), TRANSITIONS)
+    size = inner(model).config.num_labels
+    found: torch.Tensor = table(torch.arange(size, device=next(model.parameters()).device))
+    return found
+
+
+def _chain_loss(logits: "torch.Tensor", labels: "torch.Tensor", transitions: "torch.Tensor") -> "torch.Tensor":
+    """The loss of the chain of tagged tokens in each row, whatever untagged ones stand between them."""
+    import torch
+
+    told = labels != -100
+    order = torch.sort(~told, dim=1, stable=True).indices[:, : max(int(told.sum(dim=1).max()), 1)]
+    tags = labels.gather(1, order)
+    chains = logits.gather(1, order[..., None].expand(-1, -1, logits.shape[2]))
+    legal = torch.from_numpy(legal_pairs(logits.shape[2])).to(logits.device)
+    return chain_loss(chains, tags, transitions, legal)
 
 
 def _with_window(spans: Sequence[Span], tokens: Tokens, answers: Answers) -> tuple[Span, ...]:

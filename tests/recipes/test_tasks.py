@@ -1,0 +1,84 @@
+"""Every task from notes to a model folder, to scores, to labels: each is trained once, on a tiny model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import clinnlp
+from tests.recipes.command import clinnlp as command
+from tests.recipes.command import read_json
+from tests.recipes.conftest import LORA, Train
+
+Tiny = Callable[[str], Path]
+FULL = ("--strategy", "full", "--fit.learning_rate", 5e-3, "--fit.epochs", 6, "--task.window", 24, "--task.overlap", 8)
+TYPES = ("--data.labels_field", "note_type")
+RUNS: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {  # words of finetune, words on the data
+    "crf-lora": (("--task", "ner", "--task.crf", "true", *LORA), ()),
+    "crf-full": (("--task", "ner", "--task.crf", "true", *FULL), ()),
+    "attention": (("--task", "note_classification", "--task.pooling", "attention", *FULL), TYPES),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(train: Train) -> Callable[[str], Path]:
+    """Give a name in RUNS, get the folder of the run, made once; adapters are proved in a fresh process."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                if not name.endswith("-lora"):
+                    patch.setattr("clinnlp.models.verify.verify_folder", lambda folder, trained: 0.0)
+                words, data = RUNS[name]
+                made[name] = train("bert", *words, *data)
+        return made[name]
+
+    return get
+
+
+def headline(run: Path) -> Any:
+    metrics = read_json(run / "metrics.json")
+    part = metrics["entity"]["strict"] if "entity" in metrics else metrics["notes"]
+    return part["micro"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_learns_and_is_evaluated_and_labels_alike(
+    name: str, runs: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    run = runs(name)
+    assert headline(run)["f1"] > 0.6
+    gold = ("--data.test", corpus / "test.jsonl", *RUNS[name][1], "--seed", 1)
+    assert command("evaluate", "--model", run / "model", *gold, "--out", tmp_path / "scores") == 0
+    assert headline(tmp_path / "scores") == headline(run)
+    out = tmp_path / "labels"
+    assert (
+        command("label", "--model", run / "model", "--notes", corpus / "test.jsonl", "--workers", 0, "--out", out) == 0
+    )
+    told = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    wanted = sorted((d["id"], s["start"], s["end"], s["label"]) for d in told for s in d.get("spans", []))
+    found = clinnlp.read_labels(out)
+    assert sorted((s.document_id, s.start, s.end, s.label) for s in found.spans.itertuples()) == wanted
+    assert len(found.documents) == 12
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_plain_libraries_load_the_encoder(name: str, runs: Callable[[str], Path], tiny: Tiny) -> None:
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    folder = runs(name) / "model"
+    if (folder / "adapter_config.json").is_file():
+        ours: Any = clinnlp.load(folder).trained.model
+        theirs = type(ours).from_pretrained(tiny("bert"), config=ours.config)
+        found = PeftModel.from_pretrained(theirs, folder).eval().base_model.model.base_model
+    else:
+        ours, found = clinnlp.load(folder).trained.model, AutoModel.from_pretrained(folder).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        wanted = ours.base_model(input_ids=ids).last_hidden_state
+        assert torch.allclose(found(input_ids=ids).last_hidden_state, wanted, atol=1e-5)
