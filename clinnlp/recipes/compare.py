@@ -87,9 +87,7 @@ def run(settings: Compare) -> int:
     stored = read_runs(settings.runs)
     parts = _same_parts(stored)
     labels = {part: _same_labels(stored, part, settings.label_sets) for part in parts}
-    arms = named_arms(stored, settings.arms)
-    if settings.against is not None and settings.against not in arms:
-        raise ConfigError("no run is of this arm", where="against", next=f"there are {', '.join(dict.fromkeys(arms))}")
+    arms = _arms(settings, stored)
     predicted = [predictions_of(one) for one in stored]
     gold = _shared_gold(stored, predicted, settings.data)
     run.manifest.data = {f"{one.name}: {name}": sha for one in stored for name, sha in one.hashes.items()}
@@ -187,6 +185,13 @@ def _same_parts(stored: Sequence[StoredRun]) -> tuple[str, ...]:
             told = [f"run {each.name} has scores of {' and '.join(each.parts)}" for each in (first, one)]
             raise DataError(f"the tasks differ: {', '.join(told)}", next="compare runs of one task")
     return first.parts
+
+
+def _arms(settings: Compare, stored: Sequence[StoredRun]) -> list[str]:
+    arms = named_arms(stored, settings.arms)
+    if settings.against is not None and settings.against not in arms:
+        raise ConfigError("no run is of this arm", where="against", next=f"there are {', '.join(dict.fromkeys(arms))}")
+    return arms
 
 
 def _same_labels(stored: Sequence[StoredRun], part: str, how: str) -> list[str]:

@@ -65,10 +65,10 @@ class CompareStrategies(finetune.Finetune):
             raise ConfigError(f"there is no arm {self.against!r}", where="against", next=f"name one of {[*self.arms]}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError("give one seed or more, each once", where="seeds")
-        if not (self.fit.epochs or self.fit.max_steps):
-            raise ConfigError("arms need the same budget", where="fit.epochs", next="give --fit.epochs 20")
         for name in self.arms:
             self.choices(name)
+        if not (self.fit.epochs or self.fit.max_steps):
+            raise ConfigError("arms need the same budget", where="fit.epochs", next="give --fit.epochs 20")
 
     @property
     def baseline(self) -> str:

@@ -161,10 +161,22 @@ def test_seeds_make_arms_that_are_compared_seed_by_seed(seeds: list[Path], tmp_p
     values = {name: run["value"] for name, run in micro["runs"].items()}
     assert pair["by_run"] == pytest.approx([values[f"lora-{n}"] - values[f"full-{n}"] for n in (1, 2)])
     assert micro["arms"]["lora tiny"]["sd"] == pytest.approx(abs(values["lora-1"] - values["lora-2"]) / 2**0.5)
-    assert found["runs"]["full-2"]["costs"] == {"train_seconds": 20.0, "trained_weights": 22_000, "model_mb": 0.25}
+    assert found["runs"]["full-2"]["costs"] == {
+        "train_seconds": 20.0, "trained_weights": 22_000, "model_mb": 0.25, "peak_mb": None,
+    }  # fmt: skip
     text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     (line,) = [line for line in text.split("\n") if line.startswith("full tiny")]
     assert line.split()[-3:] == ["15.0", "22,000", "0.2"], "the mean over runs"
+
+
+def test_all_arms_against_one(seeds: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = compare(tmp_path / "out", *seeds, "--arms", "a,b,c,c", "--against", "b")
+    assert [(pair["first"], pair["second"]) for pair in found["entity"]["micro_f1"]["pairs"]] == [
+        ("a", "b"),
+        ("c", "b"),
+    ]
+    assert clinnlp("compare", *seeds, "--against", "none", "--out", tmp_path / "other") == 2
+    assert "against: no run is of this arm" in capsys.readouterr().err
 
 
 def test_arms_as_given(seeds: list[Path], tmp_path: Path) -> None:
