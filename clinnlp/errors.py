@@ -1,5 +1,7 @@
 """The errors clinnlp raises: each says what, where, what was kept and what to do next, in one line."""
 
+import re
+
 
 class ClinnlpError(Exception):
     """A fault that a user can act on; the command line prints it as one message without a traceback.
@@ -132,3 +134,10 @@ class StoppedError(ClinnlpError):
 
 
 QUARANTINED = 3  # exit status of a run that finished and set documents aside
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error is one of memory: ours, Python's own, torch's, or that of another library that says so."""
+    if isinstance(error, (MemoryLackError, MemoryError)) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and re.search(r"out of memory|allocate memory", str(error)) is not None

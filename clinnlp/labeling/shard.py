@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 
 from clinnlp.core.document import Document, Excluded, Quarantined
-from clinnlp.errors import ClinnlpError
+from clinnlp.errors import ClinnlpError, lacks_memory
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.model import Predict
 from clinnlp.labeling.output import EMPTY, EXCLUDED, LABELED, QUARANTINED, TOGETHER, UNTOKENIZABLE, Aside
@@ -40,13 +40,13 @@ class Labeler:
             found = self.predict(documents, self.batch_tokens)
             return [_checked(one) for _, one in zip(documents, found, strict=True)]
         except Exception as error:
-            if _no_memory(error) and self.batch_tokens > 1:
+            if lacks_memory(error) and self.batch_tokens > 1:
                 self.batch_tokens //= 2
                 self.lowest = min(self.lowest, self.batch_tokens)
                 log.warning("out of memory: going on with %d tokens a forward pass", self.batch_tokens)
                 return self.label(documents)
             if len(documents) == 1:
-                if _no_memory(error):
+                if lacks_memory(error):
                     self.batch_tokens = self.most  # it was this document alone
                 return [_failed(error)]
         middle = len(documents) // 2
@@ -137,15 +137,8 @@ def _checked(document: Document) -> Document | Aside:
 
 def _failed(error: Exception) -> Aside:
     """Why a document has no labels; the words of the error may quote its text and are not kept."""
-    if _no_memory(error):
+    if lacks_memory(error):
         return Aside(NO_MEMORY, "out of memory with one row at a time", "")
     if isinstance(error, ClinnlpError) and error.code == NOT_FINITE:
         return Aside(NOT_FINITE, "the model answered with NaN or infinity", "")
     return Aside(FAILED, f"the model failed ({type(error).__name__})", "")
-
-
-def _no_memory(error: Exception) -> bool:
-    """Python's own error, torch's, or that of another library that says so."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and re.search(r"out of memory|allocate memory", str(error)) is not None
