@@ -12,7 +12,8 @@ def clinnlp(verb: str, out: Path, settings: dict[str, Any], *positionals: str) -
     """Run a verb into `out` unless it is finished there; returns `out`."""
     if not finished(out):
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-        subprocess.run([sys.executable, "-m", "clinnlp", verb, *positionals, "--out", str(out), *words], check=True)
+        command = [sys.executable, "-m", "clinnlp", *verb.split(), *positionals, "--out", str(out), *words]
+        subprocess.run(command, check=True)
     return out
 
 
