@@ -14,7 +14,7 @@ from clinnlp.encode.tokens import Tokens, unit_ranges
 from clinnlp.errors import DataError, IntegrityError
 
 IGNORED = -100  # the tag of a token that is no unit: no loss, no prediction
-REASONS = ("nested", "overlapping", "discontinuous", "untokenizable")
+REASONS = ("nested", "overlapping", "discontinuous", "untokenizable", "too long", "duplicate")
 BATCH_CELLS = 4_000_000  # numbers a batch of Viterbi tables may hold
 
 Tags = npt.NDArray[np.int16]
@@ -94,7 +94,7 @@ def spans_to_tags(
     inside = np.zeros(len(ranges), dtype=np.int16)
     owner = np.full(len(ranges), -1, dtype=np.int64)
     counts: Counter[tuple[str, str]] = Counter()
-    spans = [(*_trimmed(document.text, span), schema.index(span.label), span) for span in document.spans]
+    spans = [(*trimmed(document.text, span), schema.index(span.label), span) for span in document.spans]
     spans.sort(key=lambda item: (item[0] - item[1], item[0], item[2]))
     starts = np.array([item[0] for item in spans], dtype=np.int64)
     ends = np.array([item[1] for item in spans], dtype=np.int64)
@@ -268,7 +268,7 @@ def _of_units(values: npt.ArrayLike, units: npt.NDArray[np.bool_]) -> npt.NDArra
     return array
 
 
-def _trimmed(text: str, span: Span) -> tuple[int, int]:
+def trimmed(text: str, span: Span) -> tuple[int, int]:
     """The span without the whitespace at its borders; empty if it holds nothing else."""
     piece = text[span.start : span.end]
     end = span.start + len(piece.rstrip())

@@ -42,6 +42,12 @@ class Scored:
     notices: Sequence[str] = ()
     read_as: Mapping[str, str] = field(default_factory=dict)
 
+    def compared(self) -> tuple[Sequence[Document], Sequence[Document]]:
+        """Gold and predicted documents with the spans and labels that the task scores."""
+        if self.task is None:
+            return self.gold, self.predicted
+        return self.task.scored(self.gold), self.task.scored(self.predicted)
+
     def write(self, run: Run, title: str, facts: Mapping[str, Any]) -> None:
         """Write metrics.json, report.txt and report.html; what was waived and must be known stands on top."""
         from clinnlp.evaluation.error_report import error_tables
@@ -50,7 +56,7 @@ class Scored:
         from clinnlp.evaluation.report_panels import calibration_facts, calibration_panel, error_panels
 
         calibration, errors = self._calibration(), self._errors()
-        notices = [*self.notices, *data_notices(self.gold, self.predicted, self.train)]
+        notices = [*self.notices, *data_notices(*self.compared(), self.train)]
         above = {"waived": list(self.waived), "notices": notices}
         metrics: dict[str, Any] = {name: lines for name, lines in above.items() if lines}
         metrics |= {**self.report.as_dict(), "errors": errors.as_dict()}
@@ -77,7 +83,7 @@ class Scored:
         from clinnlp.evaluation.notes_page import write_notes_page
 
         page = folder / "notes.html"
-        write_notes_page(page, self.gold, self.predicted, self.report, title, notes)
+        write_notes_page(page, *self.compared(), self.report, title, notes)
         log.warning("%s holds note text: keep it where the notes may be", page)
 
     def _calibration(self) -> "BeforeAndAfter | None":
@@ -111,26 +117,19 @@ class Scored:
             surfaces=Surfaces.of(self.train) if self.train else None,
             seed=self.seed,
         )
-        found = ErrorReport()
+        found, (gold, predicted) = ErrorReport(), self.compared()
         if self.report.entity is not None:
-            found = analyse_spans(self.gold, self.predicted, how, self.perfect)
+            found = analyse_spans(gold, predicted, how, self.perfect)
         if self.report.notes is not None:
-            found = replace(found, notes=analyse_notes(self.gold, self.predicted, how).notes)
+            found = replace(found, notes=analyse_notes(gold, predicted, how).notes)
         return found
 
 
 def perfect_spans(documents: Sequence[Document], tokenizer: "NoteTokenizer", schema: "LabelSchema") -> list[Document]:
-    """What a model without a fault would return: the spans that tags of this tokenizer can hold."""
-    from clinnlp.encode.tags import spans_to_tags, tags_to_spans
-    from clinnlp.encode.tokens import units
+    """What a tagger of entities without a fault would return."""
+    from clinnlp.tasks.ner import Ner
 
-    found = []
-    for document, tokens in zip(documents, tokenizer.encode_many([d.text for d in documents]), strict=True):
-        mark = units(document.text, tokens)
-        known = replace(document, spans=tuple(s for s in document.spans if s.label in schema.labels))
-        tags, _ = spans_to_tags(known, tokens, mark, schema)
-        found.append(replace(document, spans=tags_to_spans(document.text, tokens, mark, tags, schema)))
-    return found
+    return list(Ner().perfect(documents, tokenizer, schema))
 
 
 def data_notices(

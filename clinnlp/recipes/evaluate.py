@@ -15,7 +15,7 @@ from clinnlp.recipes._data import DataSettings, check_labels, data_sha256, load_
 from clinnlp.recipes._history import base_notices, opening_notices, record_opening
 from clinnlp.recipes._leaks import check_leaks, check_trained_on
 from clinnlp.recipes._output import start_run
-from clinnlp.recipes._scores import Scored, perfect_spans
+from clinnlp.recipes._scores import Scored
 
 log = logging.getLogger("clinnlp")
 
@@ -138,7 +138,7 @@ def _with_model(settings: Evaluate, gold: list[Document], dev: list[Document]) -
     check_labels(trained.task, gold, trained.schema, "test", settings.data)
     predicted = list(predict(trained, gold))
     report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed, settings.interval)
-    perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
+    perfect = trained.task.perfect(gold, trained.tokenizer, trained.schema)
     notices = base_notices(trained.card.base, gold)
     told = plain_engine(engine).values() if engine else (trained.card.engine or {"name": "torch"}).values()
     scored = Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed, notices=notices)

@@ -1,7 +1,7 @@
 """What a fine-tuning task is: documents to features, logits to documents, both to a report."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -42,10 +42,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One unit of training: the rows that are read together and their `targets`, (S,) tags or (L,) classes."""
+    """One unit of training: the rows that are read together and their `targets`, (S,) tags or (L,) classes.
+
+    `stretches` (N, K) are numbers of stretches of the rows, where those have targets; what they are the task says.
+    """
 
     rows: tuple[Row, ...]
     targets: NDArray[Any]
+    stretches: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
     def __len__(self) -> int:
         return sum(len(row.ids) for row in self.rows)
@@ -145,6 +149,16 @@ class Task:
     def ready(self, model: "torch.nn.Module") -> "Task":
         """The task with what `decode` needs of the model's weights beside the logits filled in."""
         return self
+
+    def perfect(
+        self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
+    ) -> Sequence[Document] | None:
+        """What a model without a fault would say of the documents: what this task can hold of their spans."""
+        return None
+
+    def scored(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """The documents with the spans and labels that `evaluate` compares."""
+        return documents
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Task":
         """The task with what is chosen on the dev split (such as a threshold or a calibration) filled in."""

@@ -153,6 +153,18 @@ class Ner(Task):
             return chain_confidence(logits, tags, self.transitions, schema)
         return [confidence(one, chosen) for one, chosen in zip(logits, tags, strict=True)]
 
+    def perfect(
+        self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
+    ) -> Sequence[Document]:
+        """The spans that tags of this tokenizer can hold."""
+        found: list[Document] = []
+        for document, tokens in zip(documents, tokenizer.encode_many([d.text for d in documents]), strict=True):
+            mark = units(document.text, tokens)
+            known = replace(document, spans=tuple(s for s in document.spans if s.label in schema.labels))
+            tags, _ = spans_to_tags(known, tokens, mark, schema)
+            found.append(replace(document, spans=tags_to_spans(document.text, tokens, mark, tags, schema)))
+        return found
+
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Ner":
         """The calibration of span scores with the least log loss on the dev split."""
         raw = uncalibrate(predicted, self.calibration)

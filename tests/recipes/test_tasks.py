@@ -9,32 +9,53 @@ import pytest
 import torch
 
 import clinnlp
+from tests.recipes.command import FAST, notes, read_json, write_jsonl
 from tests.recipes.command import clinnlp as command
-from tests.recipes.command import read_json
-from tests.recipes.conftest import LORA, Train
+from tests.recipes.conftest import LORA
 
 Tiny = Callable[[str], Path]
 FULL = ("--strategy", "full", "--fit.learning_rate", 5e-3, "--fit.epochs", 6, "--task.window", 24, "--task.overlap", 8)
 TYPES = ("--data.labels_field", "note_type")
-RUNS: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {  # words of finetune, words on the data
-    "crf-lora": (("--task", "ner", "--task.crf", "true", *LORA), ()),
-    "crf-full": (("--task", "ner", "--task.crf", "true", *FULL), ()),
-    "attention": (("--task", "note_classification", "--task.pooling", "attention", *FULL), TYPES),
+Run = tuple[Callable[[dict[str, Any]], dict[str, Any]], tuple[object, ...], tuple[object, ...]]
+
+
+def as_it_is(note: dict[str, Any]) -> dict[str, Any]:
+    return note
+
+
+def nested(note: dict[str, Any]) -> dict[str, Any]:
+    """A span over both of the note's, a second label on the first, and one that crosses it."""
+    drug, problem = note["spans"]
+    more = [(drug["start"], problem["end"], "PLAN"), (drug["start"], drug["end"], "THING"), (0, drug["end"], "WAY")]
+    return note | {"spans": note["spans"] + [{"start": a, "end": b, "label": label} for a, b, label in more]}
+
+
+RUNS: dict[str, Run] = {  # what is made of the notes, words of finetune, words on the data
+    "crf-lora": (as_it_is, ("--task", "ner", "--task.crf", "true", *LORA), ()),
+    "crf-full": (as_it_is, ("--task", "ner", "--task.crf", "true", *FULL), ()),
+    "attention": (as_it_is, ("--task", "note_classification", "--task.pooling", "attention", *FULL), TYPES),
+    "nested-lora": (nested, ("--task", "nested_ner", "--task.size", 16, *LORA, "--fit.epochs", 30), ()),
 }
 
 
 @pytest.fixture(scope="module")
-def runs(train: Train) -> Callable[[str], Path]:
-    """Give a name in RUNS, get the folder of the run, made once; adapters are proved in a fresh process."""
-    made: dict[str, Path] = {}
+def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Give a name in RUNS, get the folder of the run, made once, and its notes; adapters are proved afresh."""
+    made: dict[str, tuple[Path, Path]] = {}
 
-    def get(name: str) -> Path:
+    def get(name: str) -> tuple[Path, Path]:
         if name not in made:
+            change, words, data = RUNS[name]
+            folder = tmp_path_factory.mktemp(name)
+            for split, count in (("train", 40), ("dev", 10), ("test", 12)):
+                path = write_jsonl(folder / f"{split}.jsonl", map(change, notes(count, split)))
+                data = (*data, f"--data.{split}", path)
+            given = ("--base", tiny("bert"), *data, *FAST, "--fit.evaluations", 2, "--seed", 1)
             with pytest.MonkeyPatch.context() as patch:
                 if not name.endswith("-lora"):
                     patch.setattr("clinnlp.models.verify.verify_folder", lambda folder, trained: 0.0)
-                words, data = RUNS[name]
-                made[name] = train("bert", *words, *data)
+                assert command("finetune", *given, *words, "--out", folder / "run") == 0
+            made[name] = folder / "run", folder / "test.jsonl"
         return made[name]
 
     return get
@@ -48,17 +69,15 @@ def headline(run: Path) -> Any:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_it_learns_and_is_evaluated_and_labels_alike(
-    name: str, runs: Callable[[str], Path], corpus: Path, tmp_path: Path
+    name: str, runs: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    run = runs(name)
+    run, test = runs(name)
     assert headline(run)["f1"] > 0.6
-    gold = ("--data.test", corpus / "test.jsonl", *RUNS[name][1], "--seed", 1)
+    gold = ("--data.test", test, *RUNS[name][2], "--seed", 1)
     assert command("evaluate", "--model", run / "model", *gold, "--out", tmp_path / "scores") == 0
     assert headline(tmp_path / "scores") == headline(run)
     out = tmp_path / "labels"
-    assert (
-        command("label", "--model", run / "model", "--notes", corpus / "test.jsonl", "--workers", 0, "--out", out) == 0
-    )
+    assert command("label", "--model", run / "model", "--notes", test, "--workers", 0, "--out", out) == 0
     told = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     wanted = sorted((d["id"], s["start"], s["end"], s["label"]) for d in told for s in d.get("spans", []))
     found = clinnlp.read_labels(out)
@@ -67,11 +86,11 @@ def test_it_learns_and_is_evaluated_and_labels_alike(
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_plain_libraries_load_the_encoder(name: str, runs: Callable[[str], Path], tiny: Tiny) -> None:
+def test_plain_libraries_load_the_encoder(name: str, runs: Callable[[str], tuple[Path, Path]], tiny: Tiny) -> None:
     from peft import PeftModel
     from transformers import AutoModel
 
-    folder = runs(name) / "model"
+    folder = runs(name)[0] / "model"
     if (folder / "adapter_config.json").is_file():
         ours: Any = clinnlp.load(folder).trained.model
         theirs = type(ours).from_pretrained(tiny("bert"), config=ours.config)
