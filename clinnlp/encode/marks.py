@@ -48,11 +48,11 @@ def token_marks(marked: MarkedText, tokens: Tokens) -> tuple[NDArray[np.uint8], 
     reached = np.maximum.accumulate(np.where(ends > starts, number[ends - 1], 0))
     marks = (number[starts] > np.append(0, reached)[:-1]).astype(np.uint8)
     covered = np.maximum.accumulate(ends)
-    for first, last in _tokens_of(marked.fixed, starts, covered):
+    for first, last in tokens_of(marked.fixed, starts, covered):
         marks[first:last] |= FIXED
     kinds = np.zeros(len(marks), np.uint8)
     entities, numbers = _joined(marked.entities, marked.kinds)
-    for (first, last), kind in zip(_tokens_of(entities, starts, covered), numbers, strict=True):
+    for (first, last), kind in zip(tokens_of(entities, starts, covered), numbers, strict=True):
         first += bool(first < last and marks[first] & (ENTITY | INSIDE))  # shared with the entity before
         marks[first:last] |= INSIDE
         marks[first : min(first + 1, last)] ^= ENTITY | INSIDE
@@ -62,7 +62,7 @@ def token_marks(marked: MarkedText, tokens: Tokens) -> tuple[NDArray[np.uint8], 
     return marks, kinds
 
 
-def _tokens_of(ranges: Ranges, starts: NDArray[np.int64], covered: NDArray[np.int64]) -> list[tuple[int, int]]:
+def tokens_of(ranges: Ranges, starts: NDArray[np.int64], covered: NDArray[np.int64]) -> list[tuple[int, int]]:
     """The tokens that reach into each stretch of characters, as half-open ranges."""
     if not ranges:
         return []

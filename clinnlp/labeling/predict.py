@@ -63,12 +63,13 @@ class Reading:
     @classmethod
     def of(cls, trained: Trained, documents: Sequence[Document]) -> "Reading":
         """Tokenize the documents and cut them into windows."""
-        distinct = {document.text: document for document in documents}
-        places = {text: place for place, text in enumerate(distinct)}
-        tokens = trained.tokenizer.encode_many(list(distinct))
+        keys = [(document.text, trained.task.cuts_by(document)) for document in documents]
+        distinct = dict(zip(keys, documents, strict=True))
+        places = {key: place for place, key in enumerate(distinct)}
+        tokens = trained.tokenizer.encode_many([text for text, _ in distinct])
         cut = [trained.task.cut(d, t, trained.tokenizer) for d, t in zip(distinct.values(), tokens, strict=True)]
         rows = [(place, row) for place, note in enumerate(cut) for row in note]
-        return cls(documents, tokens, [places[document.text] for document in documents], rows)
+        return cls(documents, tokens, [places[key] for key in keys], rows)
 
     @property
     def ids(self) -> list[NDArray[np.int32]]:

@@ -72,7 +72,7 @@ def alike(members: Sequence[Member]) -> list[list[int]]:
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, member in enumerate(members):
         task = member.trained.task
-        key = (member.trained.tokenizer.identity, task.window, task.overlap, type(task).cut, member.engine)
+        key = (member.trained.tokenizer.identity, type(task).cut, task.cut_rule, member.engine)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
 
@@ -89,7 +89,8 @@ def predict_together(
     readings: dict[object, Reading] = {}
     for group in groups:
         first = members[group[0]]
-        key = (first.trained.tokenizer.identity, first.trained.task.window, first.trained.task.overlap)
+        task = first.trained.task
+        key = (first.trained.tokenizer.identity, type(task).cut, task.cut_rule)
         if key not in readings:
             readings[key] = Reading.of(first.trained, documents)
         reading, rows = readings[key], readings[key].ids

@@ -1,6 +1,6 @@
 """What a fine-tuning task is: documents to features, logits to documents, both to a report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -113,6 +113,20 @@ class Task:
     def resolve(self, documents: Iterable[Document]) -> "Task":
         """The task with the options that the training data decides filled in."""
         return self
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Window and overlap."""
+        return self.window, self.overlap
+
+    @property
+    def cut_rule(self) -> Hashable:
+        """Tasks that cut every note alike have the same."""
+        return self.sizes
+
+    def cuts_by(self, document: Document) -> Hashable:
+        """What of a document, beside its text, decides how it is cut."""
+        return None
 
     def cut(self, document: Document, tokens: Tokens, tokenizer: NoteTokenizer) -> list[Row]:
         """The rows the model reads of a note: none for a note without tokens."""

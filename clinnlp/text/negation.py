@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+from clinnlp.text.sentences import ends
+
 BEFORE = (  # negate what follows
     "no", "not", "without", "w/o", "denies", "denied", "denying", "deny", "never", "neither", "nor", "cannot",
     "negative for", "neg for", "free of", "free from", "clear of", "absence of", "absent", "lack of", "lacks",
@@ -41,17 +43,12 @@ TERMINATORS = (
     "endorses", "positive for", "status post", "s/p",
 )  # fmt: skip
 NAMES = ("affirmed", "negated")
-WRAPPED = 50  # characters: a shorter line was not broken for want of room
 
 _KIND = {
     phrase: kind
     for kind, phrases in (("stop", TERMINATORS), ("before", BEFORE), ("after", AFTER), ("pseudo", PSEUDO))
     for phrase in phrases
 }
-_TITLES = frozenset(("dr", "mr", "mrs", "ms", "prof", "st", "vs"))  # a full stop after them ends no sentence
-_SHORT = frozenset(("approx", "etc", "pt", "min", "max", "fig"))  # nor after these and p.o, before a small letter
-_BREAK = re.compile(r"[;\n.!?](?!(?<=[.!?])[^\s,])")  # where a sentence may end; a point inside 38.5 is none
-_NEW_LINE = re.compile(r"\n[ \t\r]*(?:\n|[-*•]|\d+[.)]|[A-Z])")
 
 
 def _phrases(phrases: Iterable[str]) -> re.Pattern[str]:
@@ -110,30 +107,5 @@ def _marks(text: str) -> list[tuple[int, int, str]]:
     marks += [(m.start(), m.end(), "before") for m in _CONTRACTED.finditer(lower)]
     if all(kind in ("stop", "pseudo") for _, _, kind in marks):
         return []
-    for match in _BREAK.finditer(text):
-        if _ends(text, match.start()):
-            marks.append((match.start(), match.end(), "stop"))
+    marks += [(place, place + 1, "stop") for place in ends(text)]
     return sorted(marks)
-
-
-def _ends(text: str, place: int) -> bool:
-    """Whether the sign at this place ends a sentence."""
-    sign = text[place]
-    if sign == "\n":
-        wrapped = place - text.rfind("\n", 0, place) > WRAPPED
-        return not wrapped or _NEW_LINE.match(text, place) is not None
-    if sign != ";" and text[place + 1 : place + 2] == ",":
-        return text[place + 2 : place + 3].isupper()  # a comma that replaces a newline, as in MTSamples
-    return sign != "." or _full_stop(text, place)
-
-
-def _full_stop(text: str, place: int) -> bool:
-    """Whether a point ends a sentence: not after a title, nor after an abbreviation before a small letter."""
-    words = text[max(0, place - 12) : place].split()
-    if not words or not text[place - 1].isalpha():
-        return True
-    word = words[-1].lstrip("([").lower()
-    if word not in _SHORT and ("." not in word or max(map(len, word.split("."))) > 1):
-        return word not in _TITLES
-    after = text[place + 1 : place + 40].lstrip()[:1]
-    return not (after.islower() or after.isdigit())

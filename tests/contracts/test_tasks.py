@@ -23,6 +23,7 @@ from tests.tiny import TOKENIZER_OF
 NAMES = plugins.names("tasks")
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES), ("ner", {"crf": True}), ("note_classification", {"pooling": "attention"}),
+    ("sentence_classification", {"context": False}),
 ]  # fmt: skip
 Tiny = Callable[[str], Path]
 
@@ -190,7 +191,33 @@ def can_be_found(name: str, d: Document, tokenizer: NoteTokenizer, rows: Sequenc
     return replace(d, spans=tuple(held))
 
 
+def stretch_oracle(
+    d: Document, tokenizer: NoteTokenizer, rows: Sequence[Row], schema: LabelSchema
+) -> list[NDArray[Any]]:
+    """Logits (S, C) of a model that knows the classes of the tokens of spans and talks nonsense elsewhere."""
+    tokens = tokenizer.encode(d.text)
+    answers = []
+    for number, row in enumerate(rows):
+        logits = np.random.default_rng(number).normal(size=(len(row.ids), len(schema.labels))).astype(np.float32) * 50
+        for place in range(row.window.first, row.window.last):
+            for s in d.spans:
+                if s.start <= tokens.offsets[place, 0] < s.end:
+                    known = {s.label, *(f"{name}={value}" for name, value in s.attributes.items())}
+                    classes = [10.0 if label in known else 0.0 for label in schema.labels]
+                    logits[place - row.window.first + row.before] = classes
+        answers.append(logits)
+    return answers
+
+
+def bare(name: str, d: Document) -> Document:
+    """The document as it comes to be labeled: with no gold, but with what a task is told about."""
+    if name == "sentence_classification":
+        return replace(d, spans=tuple(replace(s, label="SENTENCE") for s in d.spans), labels=())
+    return replace(d, spans=(), labels=())
+
+
 ORACLES: dict[str, Oracle] = {
+    "sentence_classification": stretch_oracle,
     "ner": tag_oracle,
     "nested_ner": pair_oracle,
     "note_classification": class_oracle,
@@ -218,10 +245,10 @@ def test_what_the_model_knows_is_decoded_over_windows(
         assert all(len(row.ids) <= window for row in rows)
         answers.append(list(zip(rows, ORACLES[name](d, tokenizer, rows, schema), strict=True)))
     assert len(answers[0]) > 1 or window == 512
-    found = task.decode([replace(d, spans=(), labels=()) for d in notes], tokens, answers, schema)
+    found = task.decode([bare(name, d) for d in notes], tokens, answers, schema)
     for gold, said in zip(notes, found, strict=True):
         assert sorted(task.gold_labels(gold)) == sorted(task.gold_labels(said))
-        if name.endswith("ner"):
+        if name != "note_classification":
             assert [s.key for s in said.spans] == [s.key for s in gold.spans]
             assert all(0.99 < s.score <= 1 for s in said.spans)
     report = task.evaluate(notes, found, schema, seed=1).as_dict()
@@ -260,7 +287,8 @@ def test_notes_of_next_to_nothing(name: str, text: str, tiny: Tiny) -> None:
     answers = list(zip(rows, ORACLES[name](note, tokenizer, rows, schema), strict=True))
     (found,) = task.decode([note], [tokens], [answers], schema)
     assert found.text == text
-    assert found.spans == ()
+    sentences = text.split() if name == "sentence_classification" else []
+    assert [text[s.start : s.end] for s in found.spans] == sentences
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -30,11 +30,19 @@ def nested(note: dict[str, Any]) -> dict[str, Any]:
     return note | {"spans": note["spans"] + [{"start": a, "end": b, "label": label} for a, b, label in more]}
 
 
+def sentences(note: dict[str, Any]) -> dict[str, Any]:
+    """The two lines of a note, the first by its kind."""
+    first = note["text"].index("\r\n")
+    bounds = ((0, first, note["note_type"].upper()), (first + 2, len(note["text"]), "FOLLOW_UP"))
+    return note | {"spans": [{"start": start, "end": end, "label": label} for start, end, label in bounds]}
+
+
 RUNS: dict[str, Run] = {  # what is made of the notes, words of finetune, words on the data
     "crf-lora": (as_it_is, ("--task", "ner", "--task.crf", "true", *LORA), ()),
     "crf-full": (as_it_is, ("--task", "ner", "--task.crf", "true", *FULL), ()),
     "attention": (as_it_is, ("--task", "note_classification", "--task.pooling", "attention", *FULL), TYPES),
     "nested-lora": (nested, ("--task", "nested_ner", "--task.size", 16, *LORA, "--fit.epochs", 30), ()),
+    "sentences-lora": (sentences, ("--task", "sentence_classification", *LORA), ()),
 }
 
 
