@@ -86,11 +86,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points joined in order, under a name; without `marks` the line alone is drawn."""
+    """Points under a name, joined in order if `joined`; without `marks` the line alone is drawn."""
 
     name: str
     points: tuple[Point, ...]
     marks: bool = True
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, is_done
+from clinnlp.errors import StoppedError
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._data import Splits
@@ -24,13 +25,28 @@ class Unit:
         data = replace(settings.data, unknown_labels="miss")  # a label that few notes hold may be of test alone
         self.settings = Finetune(**{**given, "data": data, "out": self.folder, "seed": seed})
 
-    def finish(self, train: Sequence[Document], dev: Sequence[Document], test: Sequence[Document]) -> None:
-        """Do the run unless an earlier try finished it."""
+    def finish(
+        self, train: Sequence[Document], dev: Sequence[Document], test: Sequence[Document],
+        on_score: Callable[[float], object] = float,
+    ) -> None:  # fmt: skip
+        """Do the run unless an earlier try finished it; an error of `on_score`, which is given each dev score, ends it.
+
+        A run that fails lets go of its folder, so that the larger one may go on without it.
+        """
         if is_done(self.folder):
             return
         run = start_run("finetune", self.settings, self.folder, self.settings.seed, resume=True)
         run.pin("data", self.outer.manifest.data)
-        train_and_score(self.settings, Splits(list(train), list(dev), list(test), []), run)
+        splits = Splits(list(train), list(dev), list(test), [])
+        try:
+            train_and_score(self.settings, splits, run, on_score=on_score)
+        except StoppedError:
+            raise
+        except Exception:
+            run.manifest.status = "failed"
+            run.save()
+            run.close()
+            raise
         if not self.keep_model:
             shutil.rmtree(self.folder / "model")
 

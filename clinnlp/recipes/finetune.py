@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +91,13 @@ def run(settings: Finetune) -> int:
     return QUARANTINED if splits.quarantined else 0
 
 
-def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
+def train_and_score(
+    settings: Finetune, splits: Splits, run: Run, on_score: Callable[[float], object] = float
+) -> None:
     """Fine-tune on the given documents into the folder of `run`, score them, and finish the run.
 
-    Training goes on from the checkpoints of an earlier try; all else is made anew.
+    Training goes on from the checkpoints of an earlier try; all else is made anew. `on_score` is given each dev score
+    and may end the training by an error.
     """
     # 1. labels
     run.clear(CHECKPOINTS)
@@ -111,7 +115,7 @@ def train_and_score(settings: Finetune, splits: Splits, run: Run) -> None:
 
     # 3. train; the dev split chooses the weights
     checkpoints = checkpoints_of(run)
-    fitted, ledger, weights = _train(settings, trained, splits, checkpoints)
+    fitted, ledger, weights = _train(settings, trained, splits, checkpoints, on_score)
     write_json(run.folder / "alignment.json", ledger)
     if splits.dev:
         trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
@@ -176,8 +180,9 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
 
 
 def _train(
-    settings: Finetune, trained: "Trained", splits: Splits, checkpoints: "Checkpoints"
-) -> "tuple[Fit, dict[str, Any], dict[str, int]]":
+    settings: Finetune, trained: "Trained", splits: Splits, checkpoints: "Checkpoints",
+    on_score: Callable[[float], object],
+) -> "tuple[Fit, dict[str, Any], dict[str, int]]":  # fmt: skip
     """Train in place; returns what the loop did, the alignment ledger of each split and the counts of weights."""
     from clinnlp.training.fit import fit
     from clinnlp.training.prefix import cached
@@ -201,10 +206,9 @@ def _train(
 
     def dev_score() -> float:
         report = task.evaluate(splits.dev, _predict(trained, splits.dev), trained.schema, settings.seed)
-        value: Any = report.as_dict()
-        for key in task.dev_score.split("."):
-            value = value[key]
-        return float(value) if value is not None else 0.0
+        value = float(reduce(getitem, task.dev_score.split("."), report.as_dict()) or 0.0)
+        on_score(value)
+        return value
 
     source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance)
     score = dev_score if splits.dev else None
