@@ -45,16 +45,14 @@ def test_the_loss_is_that_of_the_mean_over_the_tokens_of_each_sentence(context: 
     for number, span in enumerate(NOTE.spans):
         inside = np.flatnonzero((tokens.offsets[:, 0] >= span.start) & (tokens.offsets[:, 0] < span.end))
         middle = (inside[0] + inside[-1]) // 2
-        (row,) = (
-            r for r in task.cut(NOTE, tokens, trained.tokenizer) if r.window.own_first <= middle < r.window.own_last
-        )
+        rows = task.cut(NOTE, tokens, trained.tokenizer)
+        (row,) = (r for r in rows if r.window.own_first <= middle < r.window.own_last)
+        first, last = row.window.first, row.window.last
         if not context:
             assert (first, last) == (inside[0], inside[-1] + 1)
         with torch.no_grad():
             logits = model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0]
-        seen = [
-            place - row.window.first + row.before for place in inside if row.window.first <= place < row.window.last
-        ]
+        seen = [place - first + row.before for place in inside if first <= place < last]
         wanted -= float(log_softmax(logits[seen].mean(dim=0), dim=0)[number % 2])
     with torch.no_grad():
         assert float(task.loss(model, task.collate(examples, 0), 1)) == pytest.approx(wanted, rel=1e-4)
