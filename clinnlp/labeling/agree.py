@@ -87,10 +87,11 @@ def agreement(
 ) -> Agreement:
     """How far an engine says the same of notes as torch in fp32; all in the same order.
 
-    Of a task that tags tokens spans are compared, of others the labels of notes.
+    Of a task that tags tokens spans are compared (of attributes each as a span), of others the labels of notes. `gold`
+    is that of `known_gold`.
     """
     of = "spans" if task.model_class.endswith("TokenClassification") else "labels"
-    said, found = ([_items(document, of) for document in side] for side in (fp32, engine))
+    said, found = ([_items(document, of) for document in task.scored(side)] for side in (fp32, engine))
     known = [_items(document, of) for document in gold]
     scores = None
     if any(known):
@@ -100,17 +101,18 @@ def agreement(
 
 
 def known_gold(task: Task, schema: LabelSchema, notes: Sequence[Document]) -> list[Document]:
-    """The notes with those of their gold spans and labels that a model knows; nothing if they hold none."""
+    """The notes with those of their gold spans and labels, as they are scored, that a model knows; [] without any."""
     known = set(schema.labels)
+    of = "spans" if task.model_class.endswith("TokenClassification") else "labels"
     gold = [
         replace(
             note,
             spans=tuple(span for span in note.spans if span.label in known),
             labels=tuple(label for label in note.labels if label in known),
         )
-        for note in notes
+        for note in task.scored(notes)
     ]
-    return gold if any(True for note in gold for _ in task.gold_labels(note)) else []
+    return gold if any(_items(note, of) for note in gold) else []
 
 
 def _items(document: Document, of: str) -> Counter[tuple[str, object]]:

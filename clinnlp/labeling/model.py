@@ -50,6 +50,11 @@ class ModelFolder:
         """What a part of the fingerprint is called: with the name of the model, if it has one."""
         return f"{name}.{self.name}" if self.name else name
 
+    @property
+    def marks_spans(self) -> bool:
+        """Whether it answers with attributes of spans."""
+        return Card.read(self.folder).task.marks_spans
+
     def runs_on(self) -> Engine:
         """The engine that was asked for, or that the folder was exported for, or torch.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clinnlp.core.document import Document
+from clinnlp.core.document import Document, Span
 from clinnlp.encode.characters import places_in
 from clinnlp.errors import ConfigError, IntegrityError
+from clinnlp.evaluation.attributes import OURS
 from clinnlp.labeling.commits import Ledger
 from clinnlp.labeling.plan import read_plan
 from clinnlp.labeling.record import last_record
@@ -75,10 +76,12 @@ def tables(
     statuses: Sequence[str],
     offsets: Sequence[str] = (),
     together: bool = False,
+    attributes: bool = False,
 ) -> dict[str, bytes]:
     """The two tables of a shard whose records are numbered from `first`, as Parquet; equal bytes for equal labels.
 
-    `offsets` are units that spans have columns for, beside code points; `together` tells which model said what.
+    `offsets` are units that spans have columns for, beside code points; `together` tells which model said what,
+    `attributes` what spans carry, as a JSON object.
     """
     documents = [(ordinal, outcome) for ordinal, outcome in enumerate(outcomes, first) if isinstance(outcome, Document)]
     spans = [(ordinal, document.id, span) for ordinal, document in documents for span in document.spans]
@@ -110,8 +113,10 @@ def tables(
             [name for name, _ in outcome.meta[TOGETHER]] if isinstance(outcome, Document) else None
             for outcome in outcomes
         ]
+    if attributes:
+        columns["attributes"] = [_attributes(span) for *_, span in spans]
     return {
-        "spans": _parquet(_span_schema(offsets, together), columns),
+        "spans": _parquet(_span_schema(offsets, together, attributes), columns),
         "documents": _parquet(_document_schema(together), notes),
     }
 
@@ -168,12 +173,20 @@ def _parquet(schema: Any, columns: Mapping[str, list[Any]]) -> bytes:
     return held.getvalue()
 
 
-def _span_schema(offsets: Sequence[str] = (), together: bool = False) -> Any:
+def _attributes(span: Span) -> str:
+    """What a span carries, scores rounded; not what other columns hold."""
+    held = {name: value for name, value in span.attributes.items() if name not in OURS}
+    rounded = {name: round(value, DECIMALS) if isinstance(value, float) else value for name, value in held.items()}
+    return json.dumps(rounded, ensure_ascii=False, sort_keys=True)
+
+
+def _span_schema(offsets: Sequence[str] = (), together: bool = False, attributes: bool = False) -> Any:
     import pyarrow as pa
 
     columns = {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64(), "label": pa.string()}
     others: dict[str, Any] = {name: pa.int64() for unit in offsets for name in COLUMNS_OF[unit]}
     others |= {"model": pa.string()} if together else {}
+    others |= {"attributes": pa.string()} if attributes else {}
     return pa.schema({**columns, "score": pa.float32(), "ordinal": pa.int64(), "window": pa.int32(), **others})
 
 

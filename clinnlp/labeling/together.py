@@ -22,6 +22,11 @@ class Together:
 
     models: tuple[ModelFolder, ...]
 
+    @property
+    def marks_spans(self) -> bool:
+        """Whether one of them answers with attributes of spans."""
+        return any(model.marks_spans for model in self.models)
+
     def fingerprint(self) -> dict[str, str]:
         """That of every model, by name, and their order."""
         parts = {"models": ",".join(model.name for model in self.models)}

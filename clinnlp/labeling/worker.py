@@ -40,6 +40,7 @@ class Job:
     threads: int | None = None
     offsets: tuple[str, ...] = ()
     together: bool = False
+    attributes: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Worker:
 
     def _commit(self, work: Work, outcomes: Sequence[Document | Aside]) -> Commit:
         shard, statuses = work.shard, [status_of(outcome) for outcome in outcomes]
-        data = tables(shard.first, outcomes, statuses, self.job.offsets, self.job.together)
+        data = tables(shard.first, outcomes, statuses, self.job.offsets, self.job.together, self.job.attributes)
         asides = {
             ordinal: outcome
             for ordinal, (outcome, status) in enumerate(zip(outcomes, statuses, strict=True), shard.first)

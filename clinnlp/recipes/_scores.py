@@ -68,6 +68,9 @@ class Scored:
             text += "".join(f"{fact}.\n" for fact in calibration_facts(calibration))
             panels.append(calibration_panel(calibration))
         covered = {} if self.task is None else {"coverage": COVERAGE}  # of predictions made elsewhere it is not known
+        if (rules := self._rules()) is not None:
+            metrics["rules"] = rules.as_dict()["entity"]["strict"]
+            text += f"\nRules on the same notes, beside the model:\n{text_report(rules)}\n"
         text += "".join(f"{name.capitalize()}: {told}.\n" for name, told in self.read_as.items())
         text += "".join(f"Coverage {told}.\n" for told in covered.values())
         text = "".join([*said, "\n"] if said else []) + f"{text}\n{error_tables(errors)}"
@@ -104,6 +107,15 @@ class Scored:
         except DataError as error:
             log.warning("no reliability diagram: %s", error.what)
             return None
+
+    def _rules(self) -> Report | None:
+        """The scores of the task's rules."""
+        said = self.task.baseline(self.gold) if self.task is not None else None
+        if said is None or self.task is None:
+            return None
+        from clinnlp.evaluation.score import evaluate
+
+        return evaluate(self.task.scored(self.gold), self.task.scored(said), seed=self.seed, task="ner")
 
     def _errors(self) -> "ErrorReport":
         from clinnlp.evaluation.error_report import ErrorReport, analyse_notes, analyse_spans

@@ -16,6 +16,7 @@ from clinnlp.recipes._history import base_notices, opening_notices, record_openi
 from clinnlp.recipes._leaks import check_leaks, check_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored
+from clinnlp.tasks.span_attributes import SpanAttributes
 
 log = logging.getLogger("clinnlp")
 
@@ -43,7 +44,7 @@ class Evaluate:
     data: DataSettings = field(default_factory=DataSettings)
     """The gold notes are data.test; data.train and data.dev, where given, are searched for leaks, and data.train for
     the forms of entities that a model has seen."""
-    task: Literal["ner", "note_classification"] | None = None
+    task: Literal["ner", "note_classification", "span_attributes"] | None = None
     """What is scored of predictions; null scores spans and note labels as the data holds them."""
     seed: int = 13
     """Seed of the bootstrap intervals."""
@@ -78,6 +79,7 @@ def run(settings: Evaluate) -> int:
     waived = _check_leaks(settings, gold, known)
 
     # 2. predictions, read or made
+    from clinnlp.evaluation.attributes import attribute_names
     from clinnlp.evaluation.score import evaluate
 
     facts: dict[str, Any] = {"notes": len(gold)} | ({"waived": "; ".join(waived)} if waived else {})
@@ -92,7 +94,8 @@ def run(settings: Evaluate) -> int:
         predicted = list(read(str(settings.predictions), settings.predictions_format))
         run.manifest.data["predictions"] = data_sha256(str(settings.predictions), settings.predictions_format)
         report = evaluate(gold, predicted, seed=settings.seed, task=settings.task, method=settings.interval)
-        scored = Scored(gold, predicted, report, waived=waived, seed=settings.seed)
+        task = SpanAttributes(attributes=attribute_names(gold)) if settings.task == "span_attributes" else None
+        scored = Scored(gold, predicted, report, task, waived=waived, seed=settings.seed)
 
     # 3. report
     scored = replace(scored, train=known.get("train", ()), read_as=_read_as(settings))

@@ -73,6 +73,9 @@ class Task:
     dev_score: ClassVar[str] = ""
     """Dotted path in metrics.json of the score that chooses the best weights."""
 
+    marks_spans: ClassVar[bool] = False
+    """Whether it answers with attributes of the spans that notes come with."""
+
     window: int = 512
     """Longest row in tokens, specials included; never more than the base model allows."""
     overlap: int = 128
@@ -173,6 +176,10 @@ class Task:
     def scored(self, documents: Sequence[Document]) -> Sequence[Document]:
         """The documents with the spans and labels that `evaluate` compares."""
         return documents
+
+    def baseline(self, documents: Sequence[Document]) -> Sequence[Document] | None:
+        """What rules say of the documents, to be scored beside the model; None where there are none."""
+        return None
 
     def tune(self, gold: Sequence[Document], predicted: Sequence[Document]) -> "Task":
         """The task with what is chosen on the dev split (such as a threshold or a calibration) filled in."""

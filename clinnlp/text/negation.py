@@ -2,12 +2,13 @@
 
 After NegEx (Chapman et al. 2001, J Biomed Inform 34:301) and ConText (Harkema et al. 2009, J Biomed Inform 42:839):
 cues open a scope, terminators and sentence ends close it, pseudo-cues look like cues and are none. The cues are a list
-of our own. Not covered: family members, hypotheses, the past.
+of our own. Family members, hypotheses and the past are in `context`.
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from clinnlp.text.sentences import ends
@@ -44,12 +45,6 @@ TERMINATORS = (
 )  # fmt: skip
 NAMES = ("affirmed", "negated")
 
-_KIND = {
-    phrase: kind
-    for kind, phrases in (("stop", TERMINATORS), ("before", BEFORE), ("after", AFTER), ("pseudo", PSEUDO))
-    for phrase in phrases
-}
-
 
 def _phrases(phrases: Iterable[str]) -> re.Pattern[str]:
     """Any of the phrases as whole words in lower case; at one place the longest wins."""
@@ -61,51 +56,83 @@ def _phrases(phrases: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?:{'|'.join(parts)})(?!\w)", re.DOTALL)
 
 
-_PHRASES = _phrases(_KIND)
-_CONTRACTED = re.compile(r"['’](?<=n.)t\b")
+@dataclass(frozen=True)
+class Cues:
+    """Phrases that say something of what stands after or before them, until a terminator or the end of the sentence.
+
+    `kinds` has the kind of each phrase; `also` finds cues of what follows that are no words, such as n't.
+    """
+
+    kinds: Mapping[str, str]
+    pattern: re.Pattern[str]
+    also: re.Pattern[str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        before: Iterable[str],
+        after: Iterable[str] = (),
+        pseudo: Iterable[str] = (),
+        terminators: Iterable[str] = TERMINATORS,
+        also: str | None = None,
+    ) -> "Cues":
+        """Cues of what follows them, of what stands before them, phrases that only look like cues, and terminators."""
+        lists = (("stop", terminators), ("before", before), ("after", after), ("pseudo", pseudo))
+        kinds = {phrase: kind for kind, phrases in lists for phrase in phrases}
+        return cls(kinds, _phrases(kinds), re.compile(also) if also else None)
+
+    def scopes(self, text: str) -> list[tuple[int, int]]:
+        """The stretches of a text that a cue speaks of, sorted; they may overlap.
+
+        A cue reaches to the next terminator or the end of the sentence, one that follows what it speaks of back to the
+        last. A line break ends a sentence where the line is short (a wrapped one would be longer) or the next one is
+        empty or begins with a capital, a number or a bullet.
+        """
+        found: list[tuple[int, int]] = []
+        begin, opened = 0, -1  # of the stretch since the last terminator; of the scope that a cue opened
+        for start, end, kind in self._marks(text):
+            if kind == "before":
+                opened = end if opened < 0 else opened
+            elif kind == "after":
+                found.append((begin, start))
+            elif kind == "stop":
+                if opened >= 0:
+                    found.append((opened, start))
+                begin, opened = end, -1
+        if opened >= 0:
+            found.append((opened, len(text)))
+        return sorted(found)
+
+    def covers(self, text: str, bounds: Sequence[tuple[int, int]]) -> list[bool]:
+        """Whether a cue speaks of each (start, end), by where it starts."""
+        found = self.scopes(text)
+        starts = [start for start, _ in found]
+        reach = list(accumulate((end for _, end in found), max))
+        places = [bisect_right(starts, start) - 1 for start, _ in bounds]
+        return [place >= 0 and start < reach[place] for place, (start, _) in zip(places, bounds, strict=True)]
+
+    def _marks(self, text: str) -> list[tuple[int, int, str]]:
+        """(start, end, kind) of all cues, pseudo-cues and terminators, sentence ends among them, in text order."""
+        lower = text.lower()
+        if len(lower) != len(text):  # one letter may become two
+            lower = "".join(char if len(char.lower()) > 1 else char.lower() for char in text)
+        marks = [(m.start(), m.end(), self.kinds[" ".join(m[0].split())]) for m in self.pattern.finditer(lower)]
+        if self.also:
+            marks += [(m.start(), m.end(), "before") for m in self.also.finditer(lower)]
+        if all(kind in ("stop", "pseudo") for _, _, kind in marks):
+            return []
+        marks += [(place, place + 1, "stop") for place in ends(text)]
+        return sorted(marks)
+
+
+NEGATION = Cues.of(BEFORE, AFTER, PSEUDO, also=r"['’](?<=n.)t\b")
 
 
 def polarity(text: str, bounds: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     """ "negated" or "affirmed" for each (start, end), by where it starts."""
-    found = negated(text)
-    starts = [start for start, _ in found]
-    reach = list(accumulate((end for _, end in found), max))
-    places = [bisect_right(starts, start) - 1 for start, _ in bounds]
-    inside = [place >= 0 and start < reach[place] for place, (start, _) in zip(places, bounds, strict=True)]
-    return tuple(NAMES[one] for one in inside)
+    return tuple(NAMES[one] for one in NEGATION.covers(text, bounds))
 
 
 def negated(text: str) -> list[tuple[int, int]]:
-    """The stretches of a text that a cue negates, sorted; they may overlap.
-
-    A cue reaches to the next terminator or the end of the sentence, one that follows what it negates back to the
-    last. A line break ends a sentence where the line is short (a wrapped one would be longer) or the next one is
-    empty or begins with a capital, a number or a bullet.
-    """
-    scopes: list[tuple[int, int]] = []
-    begin, opened = 0, -1  # of the stretch since the last terminator; of the scope that a cue opened
-    for start, end, kind in _marks(text):
-        if kind == "before":
-            opened = end if opened < 0 else opened
-        elif kind == "after":
-            scopes.append((begin, start))
-        elif kind == "stop":
-            if opened >= 0:
-                scopes.append((opened, start))
-            begin, opened = end, -1
-    if opened >= 0:
-        scopes.append((opened, len(text)))
-    return sorted(scopes)
-
-
-def _marks(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of all cues, pseudo-cues and terminators, sentence ends among them, in text order."""
-    lower = text.lower()
-    if len(lower) != len(text):  # one letter may become two
-        lower = "".join(char if len(char.lower()) > 1 else char.lower() for char in text)
-    marks = [(m.start(), m.end(), _KIND[" ".join(m[0].split())]) for m in _PHRASES.finditer(lower)]
-    marks += [(m.start(), m.end(), "before") for m in _CONTRACTED.finditer(lower)]
-    if all(kind in ("stop", "pseudo") for _, _, kind in marks):
-        return []
-    marks += [(place, place + 1, "stop") for place in ends(text)]
-    return sorted(marks)
+    """The stretches of a text that a cue negates, sorted; they may overlap."""
+    return NEGATION.scopes(text)

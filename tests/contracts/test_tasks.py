@@ -16,6 +16,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.tags import spans_to_tags
 from clinnlp.encode.tokens import NoteTokenizer, units
 from clinnlp.errors import ConfigError, DataError, IntegrityError
+from clinnlp.evaluation.attributes import attribute_class
 from clinnlp.models.load import Base
 from clinnlp.tasks.base import Row, Task
 from tests.tiny import TOKENIZER_OF
@@ -30,22 +31,30 @@ Tiny = Callable[[str], Path]
 LONG = " ".join(["patient denies nausea"] * 12) + " history of diabetes mellitus type 2 and started on metformin 500 mg"
 
 
-def span(text: str, surface: str, label: str) -> Span:
+def span(text: str, surface: str, label: str, **attributes: Any) -> Span:
     start = text.index(surface)
-    return Span(start, start + len(surface), label)
+    return Span(start, start + len(surface), label, attributes=attributes)
 
 
 def documents() -> list[Document]:
-    """Notes that every task finds gold in: spans, one class each."""
+    """Notes that every task finds gold in: spans, some with attributes, one class each."""
     short = "fever and chest pain"
     return [
         Document(
             "1",
             LONG,
-            (span(LONG, "diabetes mellitus type 2", "PROBLEM"), span(LONG, "metformin", "DRUG")),
+            (
+                span(LONG, "diabetes mellitus type 2", "PROBLEM", experiencer="other"),
+                span(LONG, "metformin", "DRUG"),
+            ),
             ("chronic",),
         ),
-        Document("2", short, (span(short, "fever", "PROBLEM"), span(short, "chest pain", "PROBLEM")), ("acute",)),
+        Document(
+            "2",
+            short,
+            (span(short, "fever", "PROBLEM", negated=True), span(short, "chest pain", "PROBLEM")),
+            ("acute",),
+        ),
         Document("3", "aspirin", (Span(0, 7, "DRUG"),), ("acute",)),
     ]
 
@@ -202,7 +211,7 @@ def stretch_oracle(
         for place in range(row.window.first, row.window.last):
             for s in d.spans:
                 if s.start <= tokens.offsets[place, 0] < s.end:
-                    known = {s.label, *(f"{name}={value}" for name, value in s.attributes.items())}
+                    known = {s.label, *(f"{name}={attribute_class(s, name)}" for name in ("negated", "experiencer"))}
                     classes = [10.0 if label in known else 0.0 for label in schema.labels]
                     logits[place - row.window.first + row.before] = classes
         answers.append(logits)
@@ -213,11 +222,14 @@ def bare(name: str, d: Document) -> Document:
     """The document as it comes to be labeled: with no gold, but with what a task is told about."""
     if name == "sentence_classification":
         return replace(d, spans=tuple(replace(s, label="SENTENCE") for s in d.spans), labels=())
+    if name == "span_attributes":
+        return replace(d, spans=tuple(replace(s, attributes={}) for s in d.spans), labels=())
     return replace(d, spans=(), labels=())
 
 
 ORACLES: dict[str, Oracle] = {
     "sentence_classification": stretch_oracle,
+    "span_attributes": stretch_oracle,
     "ner": tag_oracle,
     "nested_ner": pair_oracle,
     "note_classification": class_oracle,
@@ -246,11 +258,12 @@ def test_what_the_model_knows_is_decoded_over_windows(
         answers.append(list(zip(rows, ORACLES[name](d, tokenizer, rows, schema), strict=True)))
     assert len(answers[0]) > 1 or window == 512
     found = task.decode([bare(name, d) for d in notes], tokens, answers, schema)
+    assert any(task.scored([d])[0].spans for d in found) or name == "note_classification"
     for gold, said in zip(notes, found, strict=True):
         assert sorted(task.gold_labels(gold)) == sorted(task.gold_labels(said))
         if name != "note_classification":
             assert [s.key for s in said.spans] == [s.key for s in gold.spans]
-            assert all(0.99 < s.score <= 1 for s in said.spans)
+            assert all(0.99 < s.score <= 1 for d in task.scored([said]) for s in d.spans)
     report = task.evaluate(notes, found, schema, seed=1).as_dict()
     for key in task.dev_score.split("."):
         report = report[key]

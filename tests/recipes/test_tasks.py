@@ -37,11 +37,24 @@ def sentences(note: dict[str, Any]) -> dict[str, Any]:
     return note | {"spans": [{"start": start, "end": end, "label": label} for start, end, label in bounds]}
 
 
+def attributes(note: dict[str, Any]) -> dict[str, Any]:
+    """The problem of every other note is denied, and of a visit it has a certainty."""
+    drug, problem = note["spans"]
+    given: dict[str, Any] = {"certainty": "possible"} if note["note_type"] == "visit" else {}
+    text = note["text"]
+    if int(note["id"].rsplit("-", 1)[1]) % 2:
+        text = text[: problem["start"] - 1] + " no " + text[problem["start"] :]
+        problem = problem | {"start": problem["start"] + 3, "end": problem["end"] + 3}
+        given["negated"] = True
+    return note | {"text": text, "spans": [drug, problem | {"attributes": given}]}
+
+
 RUNS: dict[str, Run] = {  # what is made of the notes, words of finetune, words on the data
     "crf-lora": (as_it_is, ("--task", "ner", "--task.crf", "true", *LORA), ()),
     "crf-full": (as_it_is, ("--task", "ner", "--task.crf", "true", *FULL), ()),
     "attention": (as_it_is, ("--task", "note_classification", "--task.pooling", "attention", *FULL), TYPES),
     "nested-lora": (nested, ("--task", "nested_ner", "--task.size", 16, *LORA, "--fit.epochs", 30), ()),
+    "attributes-lora": (attributes, ("--task", "span_attributes", *LORA), ()),
     "sentences-lora": (sentences, ("--task", "sentence_classification", *LORA), ()),
 }
 
@@ -91,6 +104,13 @@ def test_it_learns_and_is_evaluated_and_labels_alike(
     found = clinnlp.read_labels(out)
     assert sorted((s.document_id, s.start, s.end, s.label) for s in found.spans.itertuples()) == wanted
     assert len(found.documents) == 12
+    if name.startswith("attributes"):
+        carried = [s.get("attributes", {}) for d in told for s in d["spans"]]
+        assert sum("negated" in one for one in carried) > 3 and sum("certainty" in one for one in carried) > 3
+        known = [json.loads(one).keys() for one in found.spans.attributes]
+        assert sorted(map(sorted, known)) == sorted(map(sorted, carried))
+    else:
+        assert "attributes" not in found.spans
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -109,3 +129,31 @@ def test_plain_libraries_load_the_encoder(name: str, runs: Callable[[str], tuple
     with torch.inference_mode():
         wanted = ours.base_model(input_ids=ids).last_hidden_state
         assert torch.allclose(found(input_ids=ids).last_hidden_state, wanted, atol=1e-5)
+
+
+def test_attributes_are_scored_beside_rules_and_predictions_of_others_alike(
+    runs: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    run, test = runs("attributes-lora")
+    metrics = read_json(run / "metrics.json")
+    assert metrics["entity"]["strict"]["per_label"].keys() == {"negated=true", "certainty=possible"}
+    assert metrics["entity"]["strict"]["per_label"]["negated=true"]["f1_interval"]["units"] > 1
+    rules = metrics["rules"]["per_label"]
+    assert rules["negated=true"]["f1"] == 1.0, "the cue is no"
+    assert rules["certainty=possible"]["tp"] == 0, "no cue says so"
+    assert "Rules on the same notes, beside the model:" in (run / "report.txt").read_text(encoding="utf-8")
+    words = ("--predictions", run / "predictions.jsonl", "--data.test", test, "--task", "span_attributes", "--seed", 1)
+    assert command("evaluate", *words, "--out", tmp_path / "scores") == 0
+    assert headline(tmp_path / "scores") == headline(run)
+
+
+@pytest.mark.parametrize("name", ["crf-lora", "nested-lora", "attributes-lora"])
+def test_an_export_says_the_same(name: str, runs: Callable[[str], tuple[Path, Path]], tmp_path: Path) -> None:
+    run, test = runs(name)
+    words = ("--engine", "openvino", "--data.dev", test.with_name("dev.jsonl"), "--out", tmp_path / "run")
+    assert command("export", run / "model", *words) == 0
+    agreed = read_json(tmp_path / "run" / "agreement.json")
+    assert agreed["agreement"] == 1.0 and agreed["lost_points"] == 0.0
+    gold = ("--data.test", test, "--seed", 1, "--out", tmp_path / "scores")
+    assert command("evaluate", "--model", tmp_path / "run" / "model", *gold) == 0
+    assert headline(tmp_path / "scores") == headline(run)
