@@ -19,7 +19,7 @@ from clinnlp.recipes.learning_curve import subset
 
 log = logging.getLogger("clinnlp")
 
-NOTES, EPOCHS = 1 / 4, 1 / 3  # of the first round; each further one has twice as much
+NOTES, EPOCHS = 1 / 4, 1 / 3  # of the first round; each further one has twice as many notes
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,16 @@ class Select(finetune.Finetune):
     best: int = 3
     """How many of the candidates are fine-tuned for a short time, those that rank best by the measures."""
     rounds: int = 2
-    """Rounds of such fine-tunings: the first with a quarter of the train notes and a third of the epochs, each further
-    one for the better half, with twice as much of both. 0 leaves them out."""
+    """Rounds of such fine-tunings, each with a third of the epochs: the first with a quarter of the notes, each further
+    one for the better half with twice as many. 0 leaves them out."""
+    notes: int = 300
+    """Train notes that fine-tunings draw from at most, whole patients: with more a selection takes longer."""
 
     def __post_init__(self) -> None:
         names = self.candidates.split(",") if isinstance(self.candidates, str) else self.candidates
         object.__setattr__(self, "candidates", tuple(name.strip() for name in names if name.strip()))
         check_candidates(self.candidates, self.revision)
-        for name, least in (("words", 100), ("best", 1), ("rounds", 0)):
+        for name, least in (("words", 100), ("best", 1), ("rounds", 0), ("notes", 4)):
             if getattr(self, name) < least:
                 raise ConfigError(f"must be {least} or more", where=name)
         super().__post_init__()
@@ -111,12 +113,13 @@ def _halve(settings: Select, splits: Splits, run: Run, standings: list[Standing]
     for number in range(settings.rounds):
         if number and len(alive) < 2:
             break
-        share, epochs = (min(1.0, part * 2**number) for part in (NOTES, EPOCHS))
-        train = subset(splits.train, max(round(share * len(splits.train)), 1), settings.seed)
+        share = min(1.0, NOTES * 2**number)
+        size = round(share * min(settings.notes, len(splits.train)))
+        train = subset(splits.train, max(size, 1), settings.seed)
         log.info("round %d: %d candidates, %d notes", number + 1, len(alive), len(train))
         for one in alive:
             name = f"round-{number + 1}-candidate-{numbers[id(one)]:02d}"
-            unit = Unit(run, name, _short(settings, one, share, epochs), settings.seed, keep_model=False)
+            unit = Unit(run, name, _short(settings, one, share), settings.seed, keep_model=False)
             one.reason = _failure(unit, train, splits.dev)
             if one.reason is None:
                 one.rounds.append(unit.score)
@@ -140,13 +143,13 @@ def _failure(unit: Unit, train: list[Document], dev: list[Document]) -> str | No
     return None
 
 
-def _short(settings: Select, one: Standing, share: float, epochs: float) -> finetune.Finetune:
-    """The settings of a fine-tuning with a share of the notes and of the epochs."""
-    fit = settings.fit
-    steps = share * epochs
+def _short(settings: Select, one: Standing, share: float) -> finetune.Finetune:
+    """The settings of a fine-tuning with a share of the notes and a third of the epochs, scored once at its end."""
+    fit, steps = settings.fit, share * EPOCHS
     short = replace(
         fit,
-        epochs=(fit.epochs or settings.strategy.default_epochs) * epochs,
+        epochs=(fit.epochs or settings.strategy.default_epochs) * EPOCHS,
+        evaluations=1,
         min_steps=math.ceil(fit.min_steps * steps),
         max_steps=None if fit.max_steps is None else max(round(fit.max_steps * steps), 1),
     )
