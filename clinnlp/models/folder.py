@@ -58,11 +58,9 @@ class Card:
     def readme(self) -> str:
         """A short model card with Hub metadata; what is not known says `not provided`."""
         name = type(self.task).__name__
-        pipeline = (
-            "token-classification" if self.task.model_class.endswith("TokenClassification") else "text-classification"
-        )
+        pipeline = [f"pipeline_tag: {self.task.pipeline}"] if self.task.pipeline else []
         return "\n".join([
-            "---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [clinnlp, clinical]", "---", "",
+            "---", "library_name: transformers", *pipeline, "tags: [clinnlp, clinical]", "---", "",
             f"# {name}, made by clinnlp {VERSION}", "",
             f"- Labels: {', '.join(map(code, self.schema.labels))}",
             f"- Base model: {code(Path(self.base).name)}, weights sha256 {code(self.base_sha256)}",

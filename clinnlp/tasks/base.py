@@ -73,6 +73,8 @@ class Task:
     dev_score: ClassVar[str] = ""
     """Dotted path in metrics.json of the score that chooses the best weights."""
 
+    pipeline: ClassVar[str] = ""
+    """The pipeline of transformers that reads the model as we do, if one does."""
     marks_spans: ClassVar[bool] = False
     """Whether it answers with attributes of the spans that notes come with."""
 

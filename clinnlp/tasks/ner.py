@@ -38,6 +38,7 @@ class Ner(Task):
 
     model_class: ClassVar[str] = "AutoModelForTokenClassification"
     dev_score: ClassVar[str] = "entity.strict.micro.f1"
+    pipeline: ClassVar[str] = "token-classification"
 
     trained_tokens: Literal["first", "all"] = "first"
     """Tokens of a word that are trained on its tag; all for models that transformers.pipeline is to read as well,

@@ -39,6 +39,7 @@ class NoteClassification(Task):
 
     model_class: ClassVar[str] = "AutoModelForSequenceClassification"
     dev_score: ClassVar[str] = "notes.micro.f1"
+    pipeline: ClassVar[str] = "text-classification"
 
     pooling: Pooling = "mean"
     """How windows are pooled into a note; max suits findings that stand in one place of a long note, attention learns

@@ -17,6 +17,7 @@ from clinnlp.encode.tags import spans_to_tags
 from clinnlp.encode.tokens import NoteTokenizer, units
 from clinnlp.errors import ConfigError, DataError, IntegrityError
 from clinnlp.evaluation.attributes import attribute_class
+from clinnlp.models.folder import Card
 from clinnlp.models.load import Base
 from clinnlp.tasks.base import Row, Task
 from tests.tiny import TOKENIZER_OF
@@ -88,6 +89,14 @@ def test_plugin_is_a_frozen_documented_dataclass(name: str) -> None:
     assert plugin.dev_score
     changed = plugin(window=64, overlap=8)
     assert config.build(plugin, config.plain(changed)) == changed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_card_names_a_pipeline_only_where_one_reads_the_model(name: str) -> None:
+    task, schema = prepared(name)
+    tags = [line for line in Card(task, schema, "x", "").readme().splitlines() if line.startswith("pipeline_tag")]
+    assert tags == {"ner": ["pipeline_tag: token-classification"],
+                    "note_classification": ["pipeline_tag: text-classification"]}.get(name, [])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
