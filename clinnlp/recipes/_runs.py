@@ -13,6 +13,7 @@ from clinnlp.core.run import MANIFEST, megabytes, sha256_files
 from clinnlp.errors import ChangedError, ConfigError, DataError, IntegrityError
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._attributes import as_scored, attributes_of
 from clinnlp.recipes._data import DataSettings, data_sha256, load_documents, load_splits
 from clinnlp.recipes._scores import flat
 from clinnlp.recipes.crossvalidate import CrossValidate
@@ -177,11 +178,11 @@ def gold_of(run: StoredRun, given: DataSettings, known: dict[str, list[Document]
     """
     own, recorded, split = run.settings.data, run.manifest["data_sha256"], run.split
     data, path = (given, given.test) if given.test else (own, getattr(own, split))
-    key = f"{split if path is None else path} {config.fingerprint(data)}"
+    key = f"{split if path is None else path} {config.fingerprint(data)} {attributes_of(run)}"
     try:
         _check_hash(run, str(path or data.train), data, recorded.get(split if path else "train"))
         if key not in known:
-            known[key] = load_documents(path, data, []) if path else getattr(load_splits(data), split)
+            known[key] = as_scored(run, load_documents(path, data, []) if path else getattr(load_splits(data), split))
     except ConfigError as error:
         what = f"the notes of run {run.name}: {error.what}"
         raise ConfigError(what, where=error.where, next="give --data.test PATH --data.format F") from None
@@ -202,7 +203,7 @@ def predictions_of(run: StoredRun) -> list[Document]:
     """The predictions of a run, from its folder or from the file that it scored."""
     path = run.folder / PREDICTIONS
     if path.is_file():
-        return list(read(path, Jsonl()))
+        return as_scored(run, list(read(path, Jsonl())))
     source, format = getattr(run.settings, "predictions", None), getattr(run.settings, "predictions_format", None)
     if source is None or format is None:
         raise ConfigError(f"there is no {PREDICTIONS}", where=str(run.folder), next="score the run again")
@@ -210,7 +211,7 @@ def predictions_of(run: StoredRun) -> list[Document]:
         raise ChangedError(
             f"the predictions have changed since run {run.name} scored them", where=source, next="score them again"
         )
-    return list(read(source, format))
+    return as_scored(run, list(read(source, format)))
 
 
 def answers_of(predicted: Sequence[Document]) -> str:

@@ -145,6 +145,9 @@ def test_attributes_are_scored_beside_rules_and_predictions_of_others_alike(
     words = ("--predictions", run / "predictions.jsonl", "--data.test", test, "--task", "span_attributes", "--seed", 1)
     assert command("evaluate", *words, "--out", tmp_path / "scores") == 0
     assert headline(tmp_path / "scores") == headline(run)
+    assert command("compare", run, tmp_path / "scores", "--out", tmp_path / "both") == 0
+    compared = read_json(tmp_path / "both" / "metrics.json")["entity"]
+    assert compared["by_label"].keys() == {"negated=true", "certainty=possible"}
 
 
 @pytest.mark.parametrize("name", ["crf-lora", "nested-lora", "attributes-lora"])
