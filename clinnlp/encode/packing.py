@@ -1,15 +1,18 @@
 """Packed blocks: pieces of several notes side by side in one row, none of which sees another."""
 
 import inspect
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clinnlp.core.spool import nameless_file, write
 from clinnlp.encode.marks import BEGUN, FRAME, WORD, MarkedText, token_marks
 from clinnlp.encode.tokens import NoteTokenizer
 
@@ -34,22 +37,47 @@ class TokenStore:
     bounds: NDArray[np.int64]
 
     @classmethod
-    def of(cls, tokenizer: NoteTokenizer, notes: Iterable[MarkedText]) -> "TokenStore":
-        """Tokenize notes; their texts and offsets are held for a few at a time."""
-        ids, marks = [np.zeros(0, np.int32)], [(np.zeros(0, np.uint8), np.zeros(0, np.uint8))]
-        targets: list[int] = []
+    def of(cls, tokenizer: NoteTokenizer, notes: Iterable[MarkedText], folder: Path | None = None) -> "TokenStore":
+        """Tokenize notes; their texts and offsets are held for a few at a time.
+
+        With a folder all that is long lies there in nameless files that are mapped into memory.
+        """
+        ids, marks, kinds = (_Column(kind, folder) for kind in (np.int32, np.uint8, np.uint8))
+        targets, bounds = array("q"), array("q", [0])
         left = iter(notes)
         while some := list(islice(left, READ_AT_ONCE)):
-            read = tokenizer.encode_many([note.text for note in some])
-            ids += [tokens.ids for tokens in read]
-            marks += [token_marks(note, tokens) for note, tokens in zip(some, read, strict=True)]
-            targets += [note.target for note in some]
-        bounds = np.cumsum([len(part) for part in ids], dtype=np.int64)
-        marked, kinds = (np.concatenate(parts) for parts in zip(*marks, strict=True))
-        return cls(np.concatenate(ids), marked, kinds, np.array(targets, np.int64), bounds)
+            for note, tokens in zip(some, tokenizer.encode_many([note.text for note in some]), strict=True):
+                marked, held = token_marks(note, tokens)
+                for column, values in ((ids, tokens.ids), (marks, marked), (kinds, held)):
+                    column.add(values)
+                targets.append(note.target)
+                bounds.append(bounds[-1] + len(tokens))
+        return cls(ids.whole(), marks.whole(), kinds.whole(), np.array(targets), np.array(bounds))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
+
+
+class _Column:
+    """Numbers of one kind that come bit by bit, in memory or in a nameless file."""
+
+    def __init__(self, kind: type[Any], folder: Path | None) -> None:
+        self.kind, self.file = np.dtype(kind), folder and nameless_file(folder)
+        self.parts: list[NDArray[Any]] = [np.zeros(0, kind)]
+        self.length = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        self.length += len(values)
+        if self.file:
+            write(self.file, values.astype(self.kind, copy=False))
+        else:
+            self.parts.append(values)
+
+    def whole(self) -> NDArray[Any]:
+        if not self.file or not self.length:
+            return np.concatenate(self.parts)
+        write(self.file, b"")
+        return np.memmap(self.file, self.kind, "r", shape=(self.length,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +115,21 @@ class PackedBlocks:
         self.prefix, self.suffix = np.array(tokenizer.prefix, np.int64), np.array(tokenizer.suffix, np.int64)
         self.pad_id = tokenizer.pad_id or 0
         room = size - tokenizer.specials
-        pieces = [
-            (first, min(first + room, end))
-            for start, end in zip(store.bounds[:-1].tolist(), store.bounds[1:].tolist(), strict=True)
-            for first in range(start, end, room)
-        ]
-        lengths = [last - first + tokenizer.specials for first, last in pieces]
-        rows = best_fit(lengths, size) if pack else [[index] for index in range(len(pieces))]
-        self.rows = [[pieces[index] for index in row] for row in rows]
-        self.lengths = np.array([sum(lengths[index] for index in row) for row in rows], dtype=np.int64)
-        self.notes = np.searchsorted(store.bounds, [row[0][0] for row in self.rows], side="right") - 1
+        counts = -(-np.diff(store.bounds) // room)  # pieces of each note
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        firsts = np.repeat(store.bounds[:-1], counts) + number * room
+        pieces = np.stack([firsts, np.minimum(firsts + room, np.repeat(store.bounds[1:], counts))], axis=1)
+        lengths = pieces[:, 1] - pieces[:, 0] + tokenizer.specials
+        rows = best_fit(lengths.tolist(), size) if pack else [[index] for index in range(len(pieces))]
+        order = np.fromiter(chain.from_iterable(rows), np.int64, len(pieces))
+        self.pieces = pieces[order]  # row by row
+        self.starts = np.cumsum([0, *map(len, rows)])
+        self.lengths = np.add.reduceat(lengths[order], self.starts[:-1]) if rows else np.zeros(0, np.int64)
+        self.notes = np.searchsorted(store.bounds, self.pieces[self.starts[:-1], 0], side="right") - 1
         self._places = np.arange(size)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.lengths)
 
     def take(self, indices: Sequence[int]) -> Rows:
         """Some blocks side by side, built from the store."""
@@ -111,7 +140,7 @@ class PackedBlocks:
         before, after = len(self.prefix), len(self.suffix)
         for row, index in enumerate(indices):
             start = 0
-            for number, (first, last) in enumerate(self.rows[index]):
+            for number, (first, last) in enumerate(self.pieces[self.starts[index] : self.starts[index + 1]].tolist()):
                 inner = start + before
                 stop = inner + last - first
                 end = stop + after

@@ -52,8 +52,10 @@ class Objective:
         """A note with what the objective must know of its text."""
         from clinnlp.encode.marks import MarkedText
         from clinnlp.text.identified import placeholders
+        from clinnlp.text.surrogates import FILLED
 
-        return MarkedText(document.text, placeholders(document.text))
+        filled = [(start, end) for start, end in document.meta.get(FILLED, ())]
+        return MarkedText(document.text, sorted([*placeholders(document.text), *filled]))
 
     def head(self, model: "torch.nn.Module") -> "torch.nn.Module | None":
         """A head of the objective's own, trained with the model and kept in checkpoints, of no use afterwards."""

@@ -1,18 +1,24 @@
 """The notes of a pretraining run: read, made distinct, some held out, and source text mixed in."""
 
 import logging
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import Run, sha256_files
+from clinnlp.core.spool import Part, Spool, Texts
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.objectives.base import CORPUS, Objective
 from clinnlp.recipes._data import data_sha256, write_quarantine
+from clinnlp.text.duplicates import near_sets
+from clinnlp.text.splits import group_key, split_places
+from clinnlp.text.surrogates import FILLED, fill
 
 if TYPE_CHECKING:
     from clinnlp.encode.tokens import NoteTokenizer
@@ -62,62 +68,92 @@ class Labeled:
 
 @dataclass(frozen=True)
 class Notes:
-    """What a run reads: notes to train on, held out, source text held out, and labeled ones to probe."""
+    """What a run reads, on disk: notes to train on, held out, source text held out; and labeled ones to probe."""
 
-    train: list[Document]
-    held_out: list[Document]
-    source: list[Document]
+    train: Part
+    held_out: Part
+    source: Part
     labeled: list[Document]
 
 
 class _Reader:
-    """Reads corpora one after the other and counts what it meets; equal texts are kept once."""
+    """Reads corpora one after the other and counts what it meets; of equal texts the first is kept, on disk.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.seen: set[str] = set()
+    The text of a kept note may have been changed: with `surrogates` placeholders are filled with made-up values.
+    """
+
+    def __init__(self, root: Path, folder: Path, surrogates: int | None = None) -> None:
+        self.root, self.surrogates = root, surrogates
+        self.kept = Spool(folder)
+        self.keys: list[str] = []  # of each kept note the key of its group, and its characters
+        self.lengths = array("q")
+        self.seen: set[bytes] = set()
         self.quarantined: list[Quarantined] = []
         self.hashes: dict[str, str] = {}
-        self.notes = self.empty = 0
+        self.notes = self.empty = self.unfilled = 0
 
-    def read(self, corpora: Sequence[Corpus], name: str = TARGET) -> list[Document]:
-        """The distinct notes of corpora that hold any; those of the target know their corpus by its number."""
-        found: list[Document] = []
+    def read(self, corpora: Sequence[Corpus], name: str = TARGET) -> range:
+        """The places of the distinct notes of corpora; those of the target know their corpus by its number.
+
+        Raises DataError if no note holds any text.
+        """
+        first = len(self.kept)
         for number, corpus in enumerate(corpora):
             path = str(self.root / corpus.notes)
             self.hashes[f"{name} {number}"] = data_sha256(path, corpus.format)
             for record in read_records(path, corpus.format):
                 if isinstance(record, Quarantined):
                     self.quarantined.append(record)
-                    continue
-                self.notes += 1
-                self.empty += not record.text.strip()
-                if record.text.strip() and record.text not in self.seen:
-                    self.seen.add(record.text)
-                    found.append(replace(record, meta={**record.meta, CORPUS: number if name == TARGET else -1}))
-        if not found:
+                else:
+                    self._take(record, number if name == TARGET else -1)
+        if len(self.kept) == first:
             where = ", ".join(str(self.root / corpus.notes) for corpus in corpora)
             raise DataError("no documents with text", where=where, next="check the path and the format")
-        return found
+        return range(first, len(self.kept))
+
+    def _take(self, note: Document, corpus: int) -> None:
+        self.notes += 1
+        if not note.text.strip():
+            self.empty += 1
+            return
+        digest = blake2b(note.text.encode(), digest_size=16).digest()
+        if digest in self.seen:
+            return
+        self.seen.add(digest)
+        self.keys.append(group_key(note))
+        if self.surrogates is not None:
+            note, left = fill(note, self.surrogates)
+            self.unfilled += left
+        kept = {CORPUS: corpus} | {name: note.meta[name] for name in (FILLED,) if name in note.meta}
+        self.kept.append(replace(note, meta=kept))
+        self.lengths.append(len(note.text))
 
 
 def read_notes(settings: "Pretrain", run: Run) -> Notes:
     """Read all notes; the counts go into the manifest, the files are pinned. Raises DataError if there are none."""
-    reader, replay, probe = _Reader(settings.root), settings.replay, settings.probe
+    reader = _Reader(settings.root, run.folder, SPLIT_SEED if settings.surrogates else None)
+    replay, probe = settings.replay, settings.probe
     first = [] if settings.data.train is None else [Corpus(settings.data.train, settings.data.format)]
-    notes = reader.read([*first, *settings.corpora])
-    source = [] if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
-    probed = _Reader(settings.root)
-    labeled = [] if probe.notes is None else probed.read([Corpus(probe.notes, probe.format)])
+    notes: Sequence[int] = reader.read([*first, *settings.corpora])
+    source: Sequence[int] = () if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
+    probed = _Reader(settings.root, run.folder)
+    if probe.notes is not None:
+        probed.read([Corpus(probe.notes, probe.format)])
     files = [path for objective in settings.objectives for path in objective.files()]
     run.pin("data", reader.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)})
-    train, kept = _split(notes, settings.held_out)
-    more, measured = _split(source, settings.held_out) if source else ([], [])
-    wanted = sum(len(note.text) for note in train) * replay.share / (1 - replay.share)
-    replayed = _up_to(more, wanted)
+    near: set[int] = set()
+    if settings.near_duplicates is not None:
+        sets = near_sets(Texts(reader.kept), settings.near_duplicates)
+        near = {place for place, leader in enumerate(sets.tolist()) if place != leader}
+        notes, source = ([place for place in part if place not in near] for part in (notes, source))
+    train, kept = _split(notes, reader.keys, settings)
+    more, measured = _split(source, reader.keys, settings) if source else ([], [])
+    wanted = sum(reader.lengths[place] for place in train) * replay.share / (1 - replay.share)
+    replayed = _up_to(more, reader.lengths, wanted)
     counts = {
-        "notes": reader.notes, "empty": reader.empty, "repeated": reader.notes - reader.empty - len(reader.seen),
-        "quarantined": len(reader.quarantined) + len(probed.quarantined), "train": len(train), "held_out": len(kept),
+        "notes": reader.notes, "empty": reader.empty, "repeated": reader.notes - reader.empty - len(reader.kept),
+        "nearly repeated": len(near), "quarantined": len(reader.quarantined) + len(probed.quarantined),
+        "train": len(train), "held_out": len(kept),
     }  # fmt: skip
     if source:
         counts |= {
@@ -125,48 +161,56 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
             "source held_out": len(measured),
             "source unread": len(more) - len(replayed),
         }
+    if settings.surrogates:
+        counts["placeholders unfilled"] = reader.unfilled
     run.manifest.facts["notes"] = counts
     write_quarantine(run.folder, reader.quarantined + probed.quarantined)
     log.info("notes: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    return Notes(train + replayed, kept, measured, labeled)
+    training, held_out, held_source = (Part(reader.kept, held) for held in ([*train, *replayed], kept, measured))
+    return Notes(training, held_out, held_source, list(probed.kept))
 
 
 def block_source(
-    objective: Objective, notes: Sequence[Document], tokenizer: "NoteTokenizer", size: int, packed: bool, seed: int
+    objective: Objective,
+    notes: Sequence[Document],
+    tokenizer: "NoteTokenizer",
+    size: int,
+    packed: bool,
+    seed: int,
+    folder: Path | None = None,
 ) -> "BlockSource":
-    """Notes as rows of at most `size` tokens for an objective."""
+    """Notes as rows of at most `size` tokens for an objective; with a folder the tokens lie there, on disk."""
     from clinnlp.encode.marks import CLOSED
     from clinnlp.encode.packing import PackedBlocks, TokenStore
     from clinnlp.training.pretraining import BlockSource
 
     room = size - (len(tokenizer.suffix) if objective.pairs else 0)
-    store = TokenStore.of(tokenizer, map(objective.mark, notes))
+    store = TokenStore.of(tokenizer, map(objective.mark, notes), folder)
     if not (store.marks < CLOSED).any():
         raise DataError("the notes hold nothing but placeholders of de-identification", next="give notes with text")
     blocks = PackedBlocks(store, tokenizer, room, packed and objective.guesses_tokens)
     return BlockSource(blocks, objective, tokenizer, seed)
 
 
-def _split(notes: list[Document], held_out: float) -> tuple[list[Document], list[Document]]:
-    """The notes to train on and those held out, of one group at least. Raises DataError if there is one group alone."""
-    from clinnlp.text.splits import split
-
-    groups = len({note.group or f"note {note.id}" for note in notes})
-    if groups < 2:
+def _split(places: Sequence[int], keys: Sequence[str], settings: "Pretrain") -> tuple[list[int], list[int]]:
+    """Notes to train on and those held out, of one group at least. Raises DataError if there is one group alone."""
+    own = [keys[place] for place in places]
+    if (groups := len(set(own))) < 2:
         raise DataError(
-            f"{len(notes)} distinct notes of one patient (group): none can be held out",
+            f"{len(places)} distinct notes of one patient (group): none can be held out",
             next="give notes of two groups or more",
         )
-    share = max(held_out, 1 / groups)
-    parts = split(notes, {"train": 1 - share, "held_out": share}, seed=SPLIT_SEED)
-    return parts["train"], parts["held_out"]
+    share = max(min(settings.held_out, settings.held_out_notes / len(places)), 1 / groups)
+    parts = split_places(own, {"train": 1 - share, "held_out": share}, seed=SPLIT_SEED)
+    train, kept = ([places[number] for number in parts[name]] for name in ("train", "held_out"))
+    return train, kept
 
 
-def _up_to(notes: list[Document], characters: float) -> list[Document]:
+def _up_to(places: Sequence[int], lengths: Sequence[int], characters: float) -> list[int]:
     """Notes drawn at random up to a number of characters, in their order."""
     import numpy as np
 
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(notes))
-    lengths = np.array([len(notes[place].text) for place in order])
-    before = np.cumsum(lengths) - lengths
-    return [notes[place] for place in sorted(order[before < characters].tolist())]
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(places))
+    drawn = np.array([lengths[places[number]] for number in order])
+    before = np.cumsum(drawn) - drawn
+    return [places[number] for number in sorted(order[before < characters].tolist())]

@@ -70,7 +70,7 @@ def held_out_rows(
     notes: Notes,
     objectives: Sequence[Objective],
     guesses: bool,
-    rows: "Callable[[Objective, list[Document]], BlockSource]",
+    rows: "Callable[[Objective, Sequence[Document]], BlockSource]",
 ) -> "dict[str, BlockSource]":
     """What is measured: a masked LM's knowledge, if the model has such a head (`guesses`), and each other objective."""
     plain, found = Mlm(), {}

@@ -1,6 +1,7 @@
 """The model of a pretraining run: from a base or from nothing, with adapters or without."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class Scratch:
     """Longest row in tokens."""
 
 
-def starting_model(settings: "Pretrain", texts: list[str], run: Run) -> "tuple[Any, NoteTokenizer, bool]":
+def starting_model(settings: "Pretrain", texts: Sequence[str], run: Run) -> "tuple[Any, NoteTokenizer, bool]":
     """The model to train, its tokenizer, and whether its masked-LM head is fresh."""
     from transformers import BertConfig, BertForMaskedLM, set_seed
 

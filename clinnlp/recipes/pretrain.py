@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clinnlp.config import name_of
 from clinnlp.core.run import Run, write_json
+from clinnlp.core.spool import Texts
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.objectives.base import Objective
 from clinnlp.objectives.mlm import Mlm
@@ -21,6 +22,7 @@ from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.strategies.base import Strategy
 from clinnlp.strategies.full import Full
 from clinnlp.strategies.lora import Lora
+from clinnlp.text.duplicates import SIMILARITY
 from clinnlp.training.settings import FitSettings
 from clinnlp.version import VERSION
 
@@ -72,8 +74,14 @@ class Pretrain:
     """Labeled notes on which the frozen encoder is probed before and after."""
     root: Path = Path()
     """Folder that relative paths of notes start from."""
+    near_duplicates: float | None = SIMILARITY
+    """Notes that share so much of their runs of five words with an earlier one are left out; null keeps them."""
+    surrogates: bool = False
+    """Fill placeholders of de-identification (___, [**...**]) with made-up values; they are read and never guessed."""
     held_out: float = 0.05
     """Share of the distinct notes (by group) that perplexity is measured on and that is never trained on."""
+    held_out_notes: int = 2000
+    """Hold out about so many notes at most."""
     objective: Objective = field(default_factory=Mlm)
     """The pretraining loss."""
     more: tuple[More, ...] = ()
@@ -111,8 +119,12 @@ class Pretrain:
             raise ConfigError(f"objective {twice[0]} is given twice", where="more", next="give each objective once")
         if not isinstance(self.strategy, Full | Lora):
             raise ConfigError("pretrain moves all weights or adapters", where="strategy", next="choose full or lora")
+        if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
+            raise ConfigError("must be a share over 0, at most 1", where="near_duplicates")
         if not 0 < self.held_out < 1:
             raise ConfigError("must be a share between 0 and 1", where="held_out")
+        if self.held_out_notes < 1:
+            raise ConfigError("must be 1 or more", where="held_out_notes")
 
     @property
     def objectives(self) -> list[Objective]:
@@ -126,8 +138,8 @@ def run(settings: Pretrain) -> int:
     run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
     run.clear(CHECKPOINTS)
     notes = read_notes(settings, run)
-    texts = [document.text for document in notes.train]
-    objectives = [objective.on([*notes.train, *notes.held_out]) for objective in settings.objectives]
+    texts = Texts(notes.train)
+    objectives = [objective.on(notes.train + notes.held_out) for objective in settings.objectives]
 
     # 2. model and tokenizer, and the notes as rows
     from clinnlp.models.load import longest_row
@@ -140,7 +152,7 @@ def run(settings: Pretrain) -> int:
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
-    rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed)
+    rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed, folder=run.folder)
     first, *others = [rows(objective, notes.train) for objective in objectives]
     facts = _told(first, size)
 

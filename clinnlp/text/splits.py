@@ -19,22 +19,28 @@ def split(
     documents, nor on their labels. Raises ConfigError for shares that are not positive or do not add up to 1
     and DataError if a split would be empty.
     """
+    places = split_places([group_key(document) for document in documents], shares, seed)
+    return {name: [documents[place] for place in held] for name, held in places.items()}
+
+
+def split_places(keys: Sequence[str], shares: Mapping[str, float] = SHARES, seed: int = 0) -> dict[str, list[int]]:
+    """As `split`, of documents that are known by the keys of their groups: their places by split, in order."""
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise ConfigError("the shares of the splits must be positive and add up to 1")
-    sizes = Counter(map(group_key, documents))
+    sizes = Counter(keys)
     placed: dict[str, str] = {}
-    open_places = {name: share * len(documents) for name, share in shares.items()}
+    open_places = {name: share * len(keys) for name, share in shares.items()}
     for key in sorted(sizes, key=lambda key: sha256(f"{seed}\n{key}".encode()).digest()):
         name = max(open_places, key=lambda name: open_places[name])
         placed[key] = name
         open_places[name] -= sizes[key]
-    made: dict[str, list[Document]] = {name: [] for name in shares}
-    for document in documents:
-        made[placed[group_key(document)]].append(document)
+    made: dict[str, list[int]] = {name: [] for name in shares}
+    for place, key in enumerate(keys):
+        made[placed[key]].append(place)
     empty = [name for name, held in made.items() if not held]
     if empty:
         raise DataError(
-            f"split {empty[0]!r} would be empty: {len(documents)} documents form {len(sizes)} groups",
+            f"split {empty[0]!r} would be empty: {len(keys)} documents form {len(sizes)} groups",
             next="give more documents, fewer splits or other shares",
         )
     return made

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from clinnlp.encode.packing import pad_rows
+from clinnlp.core.document import Document
+from clinnlp.encode.packing import PackedBlocks, TokenStore, pad_rows
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.errors import ConfigError
+from clinnlp.objectives.mlm import Mlm
 from clinnlp.training.loader import Draw
 from clinnlp.training.pretraining import FIXED_EPOCH, BlockSource
 
@@ -20,6 +22,13 @@ log = logging.getLogger("clinnlp")
 
 SECONDS = 30  # between lines of progress
 ROUND = 64  # masked positions of a batch are filled up to a multiple of this, so that memory is reused
+
+
+def masked_notes(notes: Iterable[Document], tokenizer: NoteTokenizer, size: int, seed: int) -> BlockSource:
+    """Notes in rows of at most `size` tokens, one piece a row, masked as held-out notes of a pretraining are."""
+    objective = Mlm()
+    store = TokenStore.of(tokenizer, map(objective.mark, notes))
+    return BlockSource(PackedBlocks(store, tokenizer, size, pack=False), objective, tokenizer, seed)
 
 
 def note_losses(
@@ -31,8 +40,7 @@ def note_losses(
     not be packed and the model prepared by its objective.
     """
     bounds = source.blocks.store.bounds
-    firsts = np.array([row[0][0] for row in source.blocks.rows], np.int64)
-    note_of = np.searchsorted(bounds, firsts, side="right") - 1
+    note_of = source.blocks.notes
     sums, counts = np.zeros(len(bounds) - 1), np.zeros(len(bounds) - 1, np.int64)
     order = np.argsort(-source.lengths, kind="stable")
     told = time.monotonic()

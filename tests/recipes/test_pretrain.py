@@ -43,7 +43,7 @@ def test_continued_pretraining_lowers_perplexity(
     assert facts["row_size"] == 64
     assert facts["fill"] > 0.8
     assert read_json(out / "manifest.json")["facts"]["notes"] == {
-        "notes": 80, "empty": 1, "repeated": 9, "quarantined": 0, "train": 63, "held_out": 7,
+        "notes": 80, "empty": 1, "repeated": 9, "nearly repeated": 0, "quarantined": 0, "train": 63, "held_out": 7,
     }  # fmt: skip
     model, info = AutoModelForMaskedLM.from_pretrained(out / "model", output_loading_info=True)
     assert not info["missing_keys"]
@@ -173,9 +173,8 @@ def test_a_base_without_lm_head_stays_an_encoder_where_no_token_is_guessed(
 
 
 def test_several_objectives_and_source_text(tiny: Tiny, lines: Path, tmp_path: Path) -> None:
-    source = write_jsonl(
-        tmp_path / "s.jsonl", [{"id": str(n), "text": f"Source {n} {t}"} for n, t in enumerate(sentences(200))]
-    )
+    texts = (" ".join(reversed(text.split())) for text in sentences(200))
+    source = write_jsonl(tmp_path / "s.jsonl", [{"id": str(n), "text": text} for n, text in enumerate(texts)])
     (tmp_path / "p.yaml").write_text(
         f"base: {tiny('bert')}\ndata: {{train: {lines}}}\nblock: 64\nheld_out: 0.1\n"
         "fit: {max_steps: 4, batch: 8, device: cpu}\n"
@@ -316,3 +315,31 @@ def test_an_objective_given_twice_is_refused(
     path.write_text(f"base: {tiny('bert')}\ndata: {{train: {lines}}}\nmore:\n  - {{objective: mlm, rate: 0.2}}\n")
     assert clinnlp("pretrain", path, "--out", tmp_path / "out") == 2
     assert "more: objective mlm is given twice. Next: give each objective once" in capsys.readouterr().err
+
+
+def test_copied_forward_notes_are_left_out_or_kept(tiny: Tiny, tmp_path: Path) -> None:
+    texts = [" ".join([text] * 3) for text in sentences(20)]
+    copies = [f"{text} addendum" for text in texts[:6]]
+    notes = write_jsonl(tmp_path / "n.jsonl", [{"id": str(n), "text": t} for n, t in enumerate([*texts, *copies])])
+    words = ("--base", tiny("bert"), "--data.train", notes, "--block", 64, *FAST, "--fit.max_steps", 1)
+    for value, found in ((0.8, 6), ("null", 0)):
+        out = tmp_path / str(value)
+        assert clinnlp("pretrain", *words, "--near_duplicates", value, "--out", out) == 0
+        counts = read_json(out / "manifest.json")["facts"]["notes"]
+        assert (counts["nearly repeated"], counts["train"] + counts["held_out"]) == (found, 26 - found)
+        assert not [path for path in out.rglob("*") if path.is_file() and texts[0] in path.read_text("latin-1")]
+
+
+def test_placeholders_are_filled(tiny: Tiny, tmp_path: Path) -> None:
+    plain = (text.replace("___", "-").replace("[**Name**]", "-") for text in sentences(20))
+    texts = [f"Dr. ___ saw [**Known lastname {n}**]: {text}, ___" for n, text in enumerate(plain)]
+    records = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
+    notes = write_jsonl(tmp_path / "n.jsonl", records)
+    words = ("--base", tiny("bert"), "--data.train", notes, "--block", 64, *FAST, "--fit.max_steps", 1)
+    assert (
+        clinnlp("pretrain", *words, "--surrogates", "--held_out", 0.5, "--held_out_notes", 3, "--out", tmp_path / "run")
+        == 0
+    )
+    counts = read_json(tmp_path / "run" / "manifest.json")["facts"]["notes"]
+    assert counts["placeholders unfilled"] == 20, "what the last one of each note stood for is not told"
+    assert counts["held_out"] == 3
