@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from clinnlp.errors import ConfigError
 
-KINDS = ("formats", "objectives", "tasks", "strategies", "engines")
+KINDS = ("formats", "objectives", "tasks", "strategies", "domains", "engines")
 
 
 def names(kind: str) -> list[str]:

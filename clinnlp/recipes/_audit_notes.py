@@ -71,10 +71,10 @@ def read_sides(settings: "AuditMemorisation", run: Run) -> Sides:
                 where=name,
                 next="give more notes; from 100 held-out ones on a rate of 1 % can be seen",
             )
-    drawn = {name: _drawn(held, settings.notes, settings.seed) for name, held in parts.items()}
-    sizes = {name: len(held) for name, held in drawn.items()}
+    chosen = {name: drawn(held, settings.notes, settings.seed) for name, held in parts.items()}
+    sizes = {name: len(held) for name, held in chosen.items()}
     sizes |= {f"not_drawn_{name}": len(parts[name]) - size for name, size in sizes.items()}
-    return Sides(drawn["train"], drawn["heldout"], sizes | counts, quarantined)
+    return Sides(chosen["train"], chosen["heldout"], sizes | counts, quarantined)
 
 
 def _distinct(path: str, format: Format, counts: dict[str, int], quarantined: list[Quarantined]) -> list[Document]:
@@ -130,7 +130,7 @@ def _check(model: str, parts: dict[str, list[Document]]) -> None:
         raise LeakError(error.what, where="heldout", next="give notes that it was not trained on") from None
 
 
-def _drawn(documents: Sequence[Document], most: int, seed: int) -> list[Document]:
+def drawn(documents: Sequence[Document], most: int, seed: int) -> list[Document]:
     """At most so many documents, group after group in an order that only the seed decides."""
     if len(documents) <= most:
         return list(documents)

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,8 @@ from clinnlp.tasks.base import Task
 from clinnlp.text.splits import duplicate_ids, split
 
 log = logging.getLogger("clinnlp")
+
+TARGETS = ("target", "target_labeled")  # settings that name notes of another domain
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class DataSettings:
     unknown_labels: Literal["refuse", "miss"] = "refuse"
     """What to do with dev or test labels that train lacks: stop, or score them as missed."""
     allow: tuple[str, ...] | str = ()
-    """Leaks between splits to accept by name, with a comma between: duplicates, groups, pretraining. The
-    report says so on top."""
+    """Leaks between splits to accept by name, with a comma between: duplicates, groups, pretraining, transductive (test
+    notes among the unlabeled notes of a target). The report says so on top."""
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    """Other names for labels, as --data.label_map.Disease DISEASE: notes of two origins then share theirs."""
 
     def __post_init__(self) -> None:
         names = self.allow.split(",") if isinstance(self.allow, str) else self.allow
@@ -56,20 +60,52 @@ class DataSettings:
         object.__setattr__(self, "allow", names)
 
 
+@dataclass(frozen=True)
+class TrainingData(DataSettings):
+    """Where the notes to train on are and, beside them, notes of another domain that the model is made for."""
+
+    target: str | None = None
+    """Notes of the domain that the model is for; their labels, if any, are not read. A domain method uses them."""
+    target_labeled: str | None = None
+    """Labeled notes of that domain, if there are a few: they are trained on with the others."""
+    target_weight: float = 1.0
+    """How much oftener a labeled target note is drawn than a source note."""
+    dev_of: Literal["source", "target"] = "source"
+    """Which domain the dev notes are of: methods that map features read them so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target_weight > 0:
+            raise ConfigError("must be over 0", where="data.target_weight")
+
+
 @dataclass
 class Splits:
-    """The documents of each split, the records that were set aside, and the leaks that data.allow waives."""
+    """The documents of each split, the records that were set aside, and the leaks that data.allow waives.
+
+    `target` are unlabeled notes of another domain, `target_labeled` labeled ones, to be trained on too.
+    """
 
     train: list[Document]
     dev: list[Document]
     test: list[Document]
     quarantined: list[Quarantined]
     waived: list[str] = field(default_factory=list)
+    target: list[Document] = field(default_factory=list)
+    target_labeled: list[Document] = field(default_factory=list)
 
     def hashes(self, settings: DataSettings) -> dict[str, str]:
         """The content hash of the files behind each split."""
         named = {"train": settings.train, "dev": settings.dev, "test": settings.test}
-        return {name: data_sha256(path, settings.format) for name, path in named.items() if path}
+        return {name: data_sha256(path, settings.format) for name, path in named.items() if path} | target_hashes(
+            settings
+        )
+
+
+def target_hashes(settings: DataSettings) -> dict[str, str]:
+    """The content hash of the files of a target."""
+    named = {name: getattr(settings, name, None) for name in TARGETS}
+    return {name: data_sha256(path, settings.format) for name, path in named.items() if path}
 
 
 def data_sha256(path: str, format: Format) -> str:
@@ -90,7 +126,7 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
     documents: list[Document] = []
     for record in read_records(path, settings.format):
         if isinstance(record, Document):
-            documents.append(record)
+            documents.append(renamed(record, settings.label_map))
         elif settings.bad_records == "quarantine":
             quarantined.append(record)
         else:
@@ -114,12 +150,29 @@ def load_splits(settings: DataSettings) -> Splits:
         if path:
             parts[name] = load_documents(path, settings, quarantined)
     parts |= asked_splits(parts, settings)
-    waived = check_leaks(parts, settings.allow)
+    targets = load_targets(settings, quarantined)
+    waived = check_leaks({**parts, "train": parts["train"] + targets[1]}, settings.allow)
     for record in quarantined[:5]:
         log.warning("set aside: %s: %s", record.where, record.reason)
     if quarantined:
         log.warning("%d records were set aside", len(quarantined))
-    return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived)
+    return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived, *targets)
+
+
+def load_targets(settings: DataSettings, quarantined: list[Quarantined]) -> tuple[list[Document], list[Document]]:
+    """The notes of the domain that a model is for: those without labels, whatever they hold, and the labeled ones."""
+    paths = [getattr(settings, name, None) for name in TARGETS]
+    plain, labeled = (load_documents(path, settings, quarantined) if path else [] for path in paths)
+    return [replace(document, spans=(), labels=()) for document in plain], labeled
+
+
+def renamed(document: Document, names: Mapping[str, str]) -> Document:
+    """A document with the other names of its labels."""
+    if not names:
+        return document
+    spans = tuple(replace(span, label=names.get(span.label, span.label)) for span in document.spans)
+    labels = tuple(dict.fromkeys(names.get(label, label) for label in document.labels))
+    return replace(document, spans=spans, labels=labels)
 
 
 def asked_splits(parts: Mapping[str, list[Document]], settings: DataSettings) -> dict[str, list[Document]]:
@@ -143,7 +196,8 @@ def check_labels(
         raise DataError(
             f"labels that the training data lacks: {listed}; it has {', '.join(schema.labels)}",
             where=f"data.{name}",
-            next="correct them, or --data.unknown_labels miss to score them as missed",
+            next="correct them, give their other names (--data.label_map.X Y), or --data.unknown_labels miss to score "
+            "them as missed",
         )
     log.warning("%s holds labels that cannot be found and will be scored as missed: %s", name, listed)
 

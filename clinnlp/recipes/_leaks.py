@@ -12,7 +12,7 @@ from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_a
 
 log = logging.getLogger("clinnlp")
 
-WAIVERS = ("duplicates", "groups", "pretraining")  # the names that data.allow takes
+WAIVERS = ("duplicates", "groups", "pretraining", "transductive")  # the names that data.allow takes
 SEEN = "trained_texts.json"  # in the run folder, never in the model folder: see docs/audit.md
 
 
@@ -30,6 +30,26 @@ def check_leaks(parts: Mapping[str, Sequence[Document]], allow: Sequence[str]) -
             waived.append(f"{name}: {sentence(leak)}")
         else:
             raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(name, leak.second))
+    return waived
+
+
+def check_target(target: Sequence[Document], test: Sequence[Document], allow: Sequence[str]) -> list[str]:
+    """As `check_leaks`, for unlabeled notes of a target that a model adapts to: the test notes must not be among them.
+
+    Raises LeakError, which the waiver `transductive` lifts.
+    """
+    waived = []
+    for leak in find_leaks({"target": target, "test": test}):
+        if leak.kind == "short texts":
+            log.warning("%s", sentence(leak))
+        elif "transductive" in allow:
+            waived.append(f"transductive: {sentence(leak)}")
+        else:
+            raise LeakError(
+                f"{sentence(leak)}: the model would adapt to what it is scored on",
+                where="data.target",
+                next="give other notes of the target, or --data.allow transductive: the report then says so on top",
+            )
     return waived
 
 
@@ -65,13 +85,17 @@ def check_trained_on(model: Path, gold: Sequence[Document], allow: Sequence[str]
     return waived
 
 
-def remember_trained_on(run: Run, texts: Iterable[str], what: str, base: str | None = None) -> None:
+def remember_trained_on(
+    run: Run, texts: Iterable[str], what: str, base: str | None = None, unlabeled: Iterable[str] = ()
+) -> None:
     """Store salted hashes of the long texts of a training, and those stored for its base, for `check_trained_on`.
 
-    `what` is pretraining or training.
+    `what` is pretraining or training; `unlabeled` texts count as pretraining.
     """
     salt = run.manifest.data.get("train", run.manifest.fingerprint)
     before = [{"what": kind, "salt": key, "hashes": held} for kind, key, held in _held(Path(base))] if base else []
+    if hashes := long_text_hashes(unlabeled, salt):
+        before.append({"what": "pretraining", "salt": salt, "hashes": hashes})
     held = {"what": what, "salt": salt, "hashes": long_text_hashes(texts, salt), "before": before}
     write_json(run.folder / SEEN, {"format_version": 1, **held})
 

@@ -1,5 +1,6 @@
 """What every run leaves in its folder: settings and manifest."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from clinnlp import config
 from clinnlp.core.run import SETTINGS, Manifest, Run
 
 if TYPE_CHECKING:
+    from clinnlp.models.load import Trained
     from clinnlp.training.checkpoints import Checkpoints
 
 CHECKPOINTS = "checkpoints"
@@ -35,3 +37,20 @@ def checkpoints_of(run: Run) -> "Checkpoints":
     from clinnlp.training.checkpoints import Checkpoints
 
     return Checkpoints(run.folder / CHECKPOINTS)
+
+
+def save_model(trained: "Trained", folder: Path, proven: bool) -> dict[str, float]:
+    """Save the model folder; the largest difference of logits in a fresh process, if that is to be proven."""
+    import torch
+
+    from clinnlp.models.verify import verify_folder
+
+    model: Any = trained.model.to("cpu", torch.float32)
+    folder.mkdir()
+    model.save_pretrained(folder)
+    if hasattr(model, "peft_config"):
+        model.get_base_model().config.save_pretrained(folder)
+    trained.tokenizer.save(folder)
+    trained.card = replace(trained.card, task=trained.task)
+    trained.card.write(folder)
+    return {"reload_difference": verify_folder(folder, trained)} if proven else {}

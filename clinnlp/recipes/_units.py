@@ -11,7 +11,7 @@ from clinnlp.core.run import Run, is_done
 from clinnlp.errors import StoppedError
 from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._data import Splits
+from clinnlp.recipes._data import Splits, load_targets
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes.finetune import Finetune, train_and_score
 
@@ -37,9 +37,10 @@ class Unit:
             return
         run = start_run("finetune", self.settings, self.folder, self.settings.seed, resume=True)
         run.pin("data", self.outer.manifest.data)
-        splits = Splits(list(train), list(dev), list(test), [])
+        targets = load_targets(self.settings.data, [])
+        splits = Splits(list(train), list(dev), list(test), [], [], *targets)
         try:
-            train_and_score(self.settings, splits, run, on_score=on_score)
+            train_and_score(self.settings, splits, run, self.keep_model, on_score)
         except StoppedError:
             raise
         except Exception:

@@ -17,7 +17,7 @@ from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._audit import audit_panels, audit_report
-from clinnlp.recipes._data import DataSettings, asked_splits, data_sha256, write_quarantine
+from clinnlp.recipes._data import DataSettings, asked_splits, data_sha256, renamed, write_quarantine
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import provenance
 from clinnlp.text.profile import conflicts, distribution, profile
@@ -120,6 +120,7 @@ def _read(settings: Audit, run: Run) -> tuple[Parts, dict[int, tuple[str, int]],
             if isinstance(record, Quarantined):
                 quarantined.append(record)
             else:
+                record = renamed(record, data.label_map)
                 places[id(record)] = name, number
                 parts[name].append(record)
         if not parts[name]:

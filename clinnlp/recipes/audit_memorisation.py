@@ -92,12 +92,14 @@ def run(settings: AuditMemorisation) -> int:
     log.info("notes: %s", ", ".join(f"{count:,} {name}" for name, count in sides.counts.items() if count))
 
     # 2. what the model, and the reference, say of the same masks
+    from clinnlp.training.memorisation import masked_notes
+
     tokenizer, models = _open(settings, run)
     source, said = None, {}
     texts = [sentence(secret) for secret in secrets]
     for what, name in models.items():
         model, size = _model(name, tokenizer, settings)
-        source = source or _source(settings, sides.documents, tokenizer, size)
+        source = source or masked_notes(sides.documents, tokenizer, size, settings.seed)
         if source.lengths.max() > size:
             raise ConfigError(f"reads rows of {size} tokens at most", where=what, next=f"give --block {size}")
         said[what] = _ask(model, tokenizer, source, texts, settings)
@@ -168,19 +170,6 @@ def _model(name: str, tokenizer: "NoteTokenizer", settings: AuditMemorisation) -
     Base(name).fits(tokenizer, model)
     Mlm().prepare(model)
     return model.to(choose_device(settings.device)).eval(), longest_row(model, settings.block)
-
-
-def _source(
-    settings: AuditMemorisation, notes: Sequence[Document], tokenizer: "NoteTokenizer", size: int
-) -> "BlockSource":
-    """The notes, one piece a row, masked as held-out notes of a pretraining are."""
-    from clinnlp.encode.packing import PackedBlocks, TokenStore
-    from clinnlp.objectives.mlm import Mlm
-    from clinnlp.training.pretraining import BlockSource
-
-    objective = Mlm()
-    store = TokenStore.of(tokenizer, map(objective.mark, notes))
-    return BlockSource(PackedBlocks(store, tokenizer, size, pack=False), objective, tokenizer, settings.seed)
 
 
 def _ask(

@@ -12,7 +12,7 @@ from clinnlp.core.run import write_json
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
-from clinnlp.recipes._data import data_sha256, load_documents, read_as, write_quarantine
+from clinnlp.recipes._data import data_sha256, load_documents, read_as, target_hashes, write_quarantine
 from clinnlp.recipes._leaks import check_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored
@@ -46,7 +46,7 @@ def run(settings: CrossValidate) -> int:
     # 1. documents and folds
     path = str(settings.data.train)
     run = start_run("crossvalidate", settings, settings.out, settings.seed, resume=True)
-    run.pin("data", {"train": data_sha256(path, settings.data.format)})
+    run.pin("data", {"train": data_sha256(path, settings.data.format), **target_hashes(settings.data)})
     quarantined: list[Any] = []
     documents = load_documents(path, settings.data, quarantined)
     write_quarantine(run.folder, quarantined)
@@ -80,7 +80,8 @@ def run(settings: CrossValidate) -> int:
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
     told = read_as(settings.data.train, settings.data.format, "gold") if settings.data.train else {}
-    scored = Scored(tested, predicted, report, waived=waived, seed=settings.seed, read_as=told)
+    sides = task.scored(tested), task.scored(predicted)
+    scored = Scored(*sides, report, waived=waived, seed=settings.seed, read_as=told)
     scored.write(run, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")

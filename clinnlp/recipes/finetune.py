@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, megabytes, write_json
+from clinnlp.domains.base import Domain
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.recipes._data import DataSettings, Splits, check_labels, load_splits, read_as, write_quarantine
+from clinnlp.recipes._adapt import Adaptation, check_domain, check_target_labels
+from clinnlp.recipes._data import Splits, TrainingData, check_labels, load_splits, read_as, write_quarantine
 from clinnlp.recipes._history import base_notices
-from clinnlp.recipes._leaks import check_trained_on, remember_trained_on
-from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
-from clinnlp.recipes._scores import Scored, perfect_spans
+from clinnlp.recipes._leaks import check_target, check_trained_on, remember_trained_on
+from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, save_model, start_run
+from clinnlp.recipes._scores import Scored
 from clinnlp.strategies.base import Strategy, head_names, levels, parameter_groups
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.base import Task
@@ -45,12 +47,14 @@ class Finetune:
     """Commit of a hub base, 40 hex digits."""
     download: bool = False
     """Allow the base to be downloaded from the hub; clinnlp is offline otherwise."""
-    data: DataSettings = field(default_factory=DataSettings)
-    """The labeled notes."""
+    data: TrainingData = field(default_factory=TrainingData)
+    """The labeled notes, and those of another domain that the model is for."""
     task: Task = field(default_factory=Ner)
-    """What is predicted: ner or note_classification, with its options (--task.window 256)."""
+    """What is predicted: ner or another of `clinnlp list tasks`, with its options (--task.window 256)."""
     strategy: Strategy = field(default_factory=Lora)
     """Which weights move, and when: lora, full and others, with their options (--strategy.rank 8)."""
+    domain: Domain | None = None
+    """How the model adapts to unlabeled notes of data.target: reweight, coral, dann and others, with their options."""
     fit: SupervisedFit = field(default_factory=SupervisedFit)
     """The training loop."""
     seed: int = 13
@@ -62,6 +66,7 @@ class Finetune:
 
     def __post_init__(self) -> None:
         self.check_base()
+        check_domain(self.domain, self.data, self.strategy)
         if self.with_text_notes < 1:
             raise ConfigError("must be 1 or more", where="with_text_notes")
 
@@ -92,20 +97,23 @@ def run(settings: Finetune) -> int:
 
 
 def train_and_score(
-    settings: Finetune, splits: Splits, run: Run, on_score: Callable[[float], object] = float
+    settings: Finetune, splits: Splits, run: Run, proven: bool = True, on_score: Callable[[float], object] = float
 ) -> None:
     """Fine-tune on the given documents into the folder of `run`, score them, and finish the run.
 
-    Training goes on from the checkpoints of an earlier try; all else is made anew. `on_score` is given each dev score
-    and may end the training by an error.
+    Training goes on from the checkpoints of an earlier try; all else is made anew. A model that is not going to be
+    kept need not be `proven`: to answer in a fresh process as here. `on_score` may end the training by an error.
     """
     # 1. labels
     run.clear(CHECKPOINTS)
-    task = settings.task.resolve(splits.train)
+    labeled = [*splits.train, *splits.target_labeled]
+    task = settings.task.resolve(labeled)
     schema = task.schema(splits.train)
+    check_target_labels(task, splits.target_labeled, schema)
     check_labels(task, splits.dev, schema, "dev", settings.data)
     check_labels(task, splits.test, schema, "test", settings.data)
     write_quarantine(run.folder, splits.quarantined)
+    splits.waived += check_target(splits.target, splits.test, settings.data.allow)
     if settings.base is not None:
         splits.waived += check_trained_on(Path(settings.base), splits.test, settings.data.allow)
 
@@ -115,41 +123,52 @@ def train_and_score(
 
     # 3. train; the dev split chooses the weights
     checkpoints = checkpoints_of(run)
-    fitted, ledger, weights = _train(settings, trained, splits, checkpoints, on_score)
+    adaptation = Adaptation(settings.domain, splits, settings.data, settings.seed)
+    fitted, ledger, weights = _train(settings, trained, splits, adaptation, checkpoints, on_score)
     write_json(run.folder / "alignment.json", ledger)
     if splits.dev:
+        adaptation.side(dev=True)
         trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
+    adaptation.fold()
 
     # 4. save, and prove in a fresh process that what was saved answers the same
-    difference = _save(settings, trained, run.folder / "model")
-    remember_trained_on(run, (d.text for d in (*splits.train, *splits.dev)), "training", settings.base)
+    proof = save_model(trained, run.folder / "model", proven)
+    texts, unlabeled = ([d.text for d in held] for held in ((*labeled, *splits.dev), splits.target))
+    remember_trained_on(run, texts, "training", settings.base, unlabeled)
 
     # 5. score the test split, once; dev where there is no test
-    facts = _facts(settings, trained, splits, fitted) | weights | {"reload_difference": difference}
+    facts = _facts(settings, trained, splits, fitted) | weights | proof | adaptation.facts
     facts["model MB"] = round(megabytes(run.folder / "model"), 1)
     facts |= {"waived": "; ".join(splits.waived)} if splits.waived else {}
-    name, gold = ("test", splits.test) if splits.test else ("dev", splits.dev)
-    if gold:
-        predicted = _predict(trained, gold)
-        report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
-        perfect = perfect_spans(gold, trained.tokenizer, trained.schema) if report.entity else None
-        notices = base_notices(settings.origin, gold) if settings.base is not None else []
-        told = read_as(str(getattr(settings.data, name) or settings.data.train), settings.data.format, "gold")
-        scored = Scored(
-            gold, predicted, report, trained.task, perfect, splits.train, splits.waived, settings.seed, notices, told
-        )
-        title = f"clinnlp finetune: scores on {name}"
-        scored.write(run, title, facts | {"scored on": name})
-        if settings.with_text:
-            scored.write_text(run.folder, title, settings.with_text_notes)
-        Jsonl().write(predicted, run.folder / "predictions.jsonl")
-        log.info("scores on %s:\n%s", name, (run.folder / "report.txt").read_text(encoding="utf-8"))
-    else:
-        log.warning("neither dev nor test notes: the model is saved without a score")
+    notices = adaptation.notices()
+    _score(settings, trained, replace(splits, train=labeled), run, facts, notices)
     write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
     run.finish(facts)
     checkpoints.remove()
     log.info("saved %s", run.folder / "model")
+
+
+def _score(
+    settings: Finetune, trained: "Trained", splits: Splits, run: Run, facts: dict[str, Any], notices: list[str]
+) -> None:
+    """Score the test notes, or dev where there are none, and write the report."""
+    name, gold = ("test", splits.test) if splits.test else ("dev", splits.dev)
+    if not gold:
+        log.warning("neither dev nor test notes: the model is saved without a score")
+        return
+    predicted = _predict(trained, gold)
+    report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
+    perfect = trained.task.perfect(gold, trained.tokenizer, trained.schema)
+    notices = [*(base_notices(settings.origin, gold) if settings.base is not None else ()), *notices]
+    told = read_as(str(getattr(settings.data, name) or settings.data.train), settings.data.format, "gold")
+    known = (splits.train, splits.waived, settings.seed, notices, told)
+    scored = Scored(gold, predicted, report, trained.task, perfect, *known)
+    title = f"clinnlp finetune: scores on {name}"
+    scored.write(run, title, facts | {"scored on": name})
+    if settings.with_text:
+        scored.write_text(run.folder, title, settings.with_text_notes)
+    Jsonl().write(predicted, run.folder / "predictions.jsonl")
+    log.info("scores on %s:\n%s", name, (run.folder / "report.txt").read_text(encoding="utf-8"))
 
 
 def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
@@ -180,7 +199,7 @@ def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
 
 
 def _train(
-    settings: Finetune, trained: "Trained", splits: Splits, checkpoints: "Checkpoints",
+    settings: Finetune, trained: "Trained", splits: Splits, adaptation: Adaptation, checkpoints: "Checkpoints",
     on_score: Callable[[float], object],
 ) -> "tuple[Fit, dict[str, Any], dict[str, int]]":  # fmt: skip
     """Train in place; returns what the loop did, the alignment ledger of each split and the counts of weights."""
@@ -190,32 +209,33 @@ def _train(
 
     task, tokenizer = trained.task, trained.tokenizer
     fitting = replace(settings.fit, epochs=settings.fit.epochs or settings.strategy.default_epochs)
-    examples, alignment = task.examples(splits.train, tokenizer, trained.schema)
-    log.info("train: %d notes, %d examples", len(splits.train), len(examples))
+    examples, own, alignment = adaptation.examples(trained, fitting)
+    log.info("train: %d notes, %d examples", count := len(splits.train) + len(splits.target_labeled), len(examples))
     if not examples:
-        raise DataError(
-            f"none of the {len(splits.train)} notes holds a token to learn from",
-            where="data.train",
-            next="check the path, the format and the text field",
-        )
+        told = f"none of the {count} notes holds a token to learn from"
+        raise DataError(told, where="data.train", next="check the path, the format and the text field")
     if alignment.total:
         log.info("%s", alignment.table())
     heads = head_names(trained.model)
     trained.model = settings.strategy.apply(trained.model)
+    adaptation.install(trained, heads, examples, fitting)
     groups, moving, weights = _what_moves(settings, trained.model, heads)
 
     def dev_score() -> float:
+        adaptation.side(dev=True)
         report = task.evaluate(splits.dev, _predict(trained, splits.dev), trained.schema, settings.seed)
-        value = float(reduce(getitem, task.dev_score.split("."), report.as_dict()) or 0.0)
+        adaptation.side(dev=False)
+        found: Any = reduce(getitem, task.dev_score.split("."), report.as_dict())
+        value = float(found or 0.0)
         on_score(value)
         return value
 
-    source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance)
-    score = dev_score if splits.dev else None
-    upper: tuple[Any, Any] = trained.model, source
+    source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance, own)
+    upper: tuple[Any, Any] = trained.model, adaptation.source(source)
     if settings.strategy.caches:
         upper = cached(trained.model, levels(trained.model, heads), source, fitting.batch, fitting.device)
-    fitted = fit(*upper, groups, fitting, settings.seed, score, checkpoints, moving)
+    fitted = fit(*upper, groups, fitting, settings.seed, dev_score if splits.dev else None, checkpoints, moving)
+    adaptation.take_off(trained.model)
     trained.model = settings.strategy.finish(trained.model)
     return fitted, {"train": alignment.as_dict()}, weights
 
@@ -241,23 +261,6 @@ def _what_moves(
     total = sum(weight.numel() for weight in model.parameters())
     log.info("%s of %s weights are trained (%.2f %%)", f"{moved:,}", f"{total:,}", 100 * moved / total)
     return groups, moving, {"trained weights": moved, "weights": total}
-
-
-def _save(settings: Finetune, trained: "Trained", folder: Path) -> float:
-    """Save the model folder; returns the largest difference of logits in a fresh process."""
-    import torch
-
-    from clinnlp.models.verify import verify_folder
-
-    model: Any = trained.model.to("cpu", torch.float32)
-    folder.mkdir()
-    model.save_pretrained(folder)
-    if hasattr(model, "peft_config"):
-        model.get_base_model().config.save_pretrained(folder)
-    trained.tokenizer.save(folder)
-    trained.card = replace(trained.card, task=trained.task)
-    trained.card.write(folder)
-    return verify_folder(folder, trained)
 
 
 def _predict(trained: "Trained", documents: Sequence[Document]) -> list[Document]:

@@ -9,7 +9,7 @@ from clinnlp.errors import UsageError
 
 @dataclass(frozen=True)
 class List:
-    """List the formats, objectives, tasks, strategies and engines with their meaning; a NAME shows its options."""
+    """List formats, objectives, tasks, strategies, domains and engines with their meaning; a NAME shows its options."""
 
     positionals: ClassVar[tuple[str, ...]] = ("name",)
 

@@ -9,7 +9,7 @@ from clinnlp import config
 from clinnlp.core.run import is_done
 from clinnlp.errors import ConfigError
 from clinnlp.recipes import evaluate, finetune, label, pretrain
-from clinnlp.recipes._data import DataSettings
+from clinnlp.recipes._data import TARGETS, DataSettings
 from clinnlp.recipes._output import start_run
 
 log = logging.getLogger("clinnlp")
@@ -86,5 +86,6 @@ def _rooted(stage: Any, root: Path) -> Any:
     if isinstance(stage, pretrain.Pretrain):
         return replace(stage, root=root / stage.root)
     data: DataSettings = stage.data
-    train, dev, test = (str(root / path) if path else None for path in (data.train, data.dev, data.test))
-    return replace(stage, data=replace(data, train=train, dev=dev, test=test))
+    named = {name: getattr(data, name, None) for name in ("train", "dev", "test", *TARGETS)}
+    rooted: dict[str, Any] = {name: str(root / path) for name, path in named.items() if path}
+    return replace(stage, data=replace(data, **rooted))

@@ -1,4 +1,4 @@
-"""Labeled examples as a training source, drawn as they are or balanced by class."""
+"""Labeled examples as a training source, drawn as they are, balanced by class or by weights."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,17 +15,26 @@ NO_CLASS = frozenset({-1})  # of an example that holds none, such as a window wi
 
 
 class ExampleSource:
-    """The examples of a task, in memory; each comes once an epoch, or, with `balance`, by the rarity of its classes."""
+    """The examples of a task, in memory; each comes once an epoch.
+
+    With `balance` they come by the rarity of their classes, with `weights` (one each) as often as these say.
+    """
 
     def __init__(
-        self, examples: Sequence[Example], task: Task, pad_id: int, seed: int = 0, balance: float = 0.0
-    ) -> None:
+        self, examples: Sequence[Example], task: Task, pad_id: int, seed: int = 0, balance: float = 0.0,
+        weights: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         self.examples, self.task, self.pad_id, self.seed = examples, task, pad_id, seed
         self.ends: NDArray[np.float64] | None = None
         lengths = [len(example) for example in examples]
-        if balance:
-            self.examples = sorted(examples, key=len)
-            self.ends = np.cumsum(chances([task.classes(example) for example in self.examples], balance))
+        if balance or weights is not None:
+            order = sorted(range(len(examples)), key=lambda place: len(examples[place]))
+            self.examples = [examples[place] for place in order]
+            drawn = chances([task.classes(example) for example in self.examples], balance) if balance else 1.0
+            if weights is not None:
+                drawn = drawn * np.asarray(weights, np.float64)[order]
+                drawn /= drawn.sum()
+            self.ends = np.cumsum(drawn)
             lengths = [len(self.examples[self._drawn(place, 0.5)]) for place in range(len(examples))]  # about so long
         self.lengths = np.array(lengths, dtype=np.int64)
 

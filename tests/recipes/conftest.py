@@ -16,9 +16,9 @@ LORA = (
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train, dev and test notes."""
+    """A folder with train, dev and test notes, and notes of a target."""
     folder = tmp_path_factory.mktemp("corpus")
-    for name, count in (("train", 40), ("dev", 10), ("test", 12)):
+    for name, count in (("train", 40), ("dev", 10), ("test", 12), ("target", 20)):
         write_jsonl(folder / f"{name}.jsonl", notes(count, name))
     return folder
 

@@ -86,13 +86,15 @@ REFUSED = {
     "unknown label in dev": finetune(
         {"n.jsonl": GOOD.encode(), "d.jsonl": line(f"no {CANARY}", ((0, 2, "Y"), (0, 1, "X"))).encode()},
         f"error[CLN-D2] data.dev: labels that the training data lacks: 'Y' (1); it has X. {NOTHING} "
-        "Next: correct them, or --data.unknown_labels miss to score them as missed.",
+        "Next: correct them, give their other names (--data.label_map.X Y), or --data.unknown_labels miss to score "
+        "them as missed.",
         "--data.train {t}/n.jsonl --data.dev {t}/d.jsonl",
     ),
     "unknown label in test": Case(
         "evaluate --model {model} --data.test {t}/n.jsonl --out {t}/out",
         f"error[CLN-D2] data.test: labels that the training data lacks: 'X' (1); it has DRUG, PROBLEM. {NOTHING} "
-        "Next: correct them, or --data.unknown_labels miss to score them as missed.",
+        "Next: correct them, give their other names (--data.label_map.X Y), or --data.unknown_labels miss to score "
+        "them as missed.",
         {"n.jsonl": GOOD.encode()},
     ),
     "offsets outside the text": jsonl(line(CANARY, ((3, 9, "X"),)), "span 1 ends outside the text of 8 characters"),

@@ -78,7 +78,10 @@ def test_the_waiver_is_a_known_name() -> None:
     assert DataSettings(allow=" groups ,duplicates").allow == ("groups", "duplicates")
     with pytest.raises(ConfigError) as refused:
         DataSettings(allow="duplicates,patients")
-    assert str(refused.value) == "data.allow: 1 unknown names. Next: there are duplicates, groups, pretraining."
+    assert (
+        str(refused.value)
+        == "data.allow: 1 unknown names. Next: there are duplicates, groups, pretraining, transductive."
+    )
 
 
 def test_finetune_and_evaluate(

@@ -30,11 +30,16 @@ class Killed(BaseException):
 
 
 @pytest.fixture(
-    scope="module", params=["pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything", "top_layers"]
+    scope="module",
+    params=[
+        *("pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything", "top_layers"),
+        *("dann", "mmd", "subspace", "reweight"),
+    ],
 )
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
     """A command of each kind that trains, without --out."""
     data = [word for name in ("train", "dev", "test") for word in (f"--data.{name}", corpus / f"{name}.jsonl")]
+    target = ("--data.target", corpus / "target.jsonl")
     short = ("--data.train", corpus / "train.jsonl", "--block", 32, *FAST, "--fit.min_steps", 12, "--held_out", 0.2)
     small = ("--scratch.hidden", 16, "--scratch.heads", 2, "--scratch.intermediate", 16, "--scratch.layers", 1)
     commands: dict[str, Words] = {
@@ -48,6 +53,13 @@ def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: P
         "top_layers": ("finetune", "--base", tiny("bert"), *data, *FAST, "--strategy", "top_layers", *LABELED,
                        "--task", "note_classification"),
         "everything": ("finetune", "--base", tiny("bert"), *data, *FAST, *EVERYTHING, *LABELED),
+        "dann": ("finetune", "--base", tiny("bert"), *data, *target, *FAST, *LORA, *LABELED, "--domain", "dann"),
+        "mmd": ("finetune", "--base", tiny("roberta"), *data, *target, *FAST, "--strategy", "full", *LABELED,
+                "--task", "note_classification", "--domain", "mmd"),
+        "subspace": ("finetune", "--base", tiny("bert"), *data, *target, *FAST, "--strategy", "feature_extractor",
+                     *LABELED, "--domain", "subspace", "--strategy.cache", "true"),
+        "reweight": ("finetune", "--base", tiny("bert"), *data, *target, *FAST, *LORA, *LABELED, "--domain", "reweight",
+                     "--fit.balance", 0.5),
     }  # fmt: skip
     return commands[request.param]
 
