@@ -14,8 +14,6 @@ from clinnlp.errors import DataError
 from clinnlp.tasks.base import Task
 
 if TYPE_CHECKING:
-    from clinnlp.core.schema import LabelSchema
-    from clinnlp.encode.tokens import NoteTokenizer
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
     from clinnlp.evaluation.error_report import ErrorReport
 
@@ -135,13 +133,6 @@ class Scored:
         if self.report.notes is not None:
             found = replace(found, notes=analyse_notes(gold, predicted, how).notes)
         return found
-
-
-def perfect_spans(documents: Sequence[Document], tokenizer: "NoteTokenizer", schema: "LabelSchema") -> list[Document]:
-    """What a tagger of entities without a fault would return."""
-    from clinnlp.tasks.ner import Ner
-
-    return list(Ner().perfect(documents, tokenizer, schema))
 
 
 def data_notices(
