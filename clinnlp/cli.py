@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from clinnlp import config, plugins
+from clinnlp.core.ranks import rank
 from clinnlp.core.run import abandon
 from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, UsageError
 from clinnlp.version import VERSION
@@ -193,7 +194,7 @@ def _prepare_process() -> None:
 
     warnings.simplefilter("ignore")
     logger = logging.getLogger("clinnlp")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.ERROR if rank() else logging.INFO)
     logger.propagate = False
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -187,7 +187,7 @@ def attention(
 
     if not packed:
         return {"attention_mask": (pieces >= 0).long()}
-    config: Any = model.config
+    config: Any = inner(model).config
     same = pieces[:, None, :, None] == pieces[:, None, None, :]
     nothing = torch.zeros((), dtype=torch.float32, device=pieces.device)
     blocked = nothing + torch.finfo(torch.float32).min

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp import config
+from clinnlp.core.ranks import own_folder, ranks, shared_folder
 from clinnlp.core.run import SETTINGS, Manifest, Run
+from clinnlp.errors import ConfigError
 
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
     from clinnlp.training.checkpoints import Checkpoints
 
 CHECKPOINTS = "checkpoints"
+TOGETHER = ("pretrain", "finetune")  # what torchrun may start
 
 
 def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: bool = False) -> Run:
@@ -19,7 +22,10 @@ def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: boo
 
     Raises InUseError if the folder holds anything else, ChangedError if the unfinished run has other settings.
     """
+    if ranks() > 1 and verb not in TOGETHER:
+        raise ConfigError(f"{verb} is not made for several processes", next=f"only {' and '.join(TOGETHER)} are")
     values = config.plain(settings)
+    out = own_folder(out)
     run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed), resume)
     (out / SETTINGS).write_text(settings_yaml(verb, values), encoding="utf-8")
     return run
@@ -36,7 +42,7 @@ def checkpoints_of(run: Run) -> "Checkpoints":
     """Where the training of a run saves, and is taken up again."""
     from clinnlp.training.checkpoints import Checkpoints
 
-    return Checkpoints(run.folder / CHECKPOINTS)
+    return Checkpoints(shared_folder(run.folder) / CHECKPOINTS)
 
 
 def save_model(trained: "Trained", folder: Path, proven: bool) -> dict[str, float]:

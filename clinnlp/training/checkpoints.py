@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from clinnlp.core.ranks import rank
 from clinnlp.core.run import write_json
 from clinnlp.errors import IntegrityError, StorageError
 from clinnlp.models.folder import sha256_of
@@ -108,7 +109,9 @@ class Checkpoints:
         return [path.name for path in self._whole()]
 
     def remove(self) -> None:
-        """Remove them all: what trained a model is no part of it."""
+        """Remove them all: what trained a model is no part of it. Only the first of several processes does."""
+        if rank():
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _whole(self) -> list[Path]:

@@ -13,12 +13,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
+from clinnlp.core.ranks import ranks
 from clinnlp.core.signals import Signals, Stop
+from clinnlp.errors import IntegrityError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
 from clinnlp.training.loader import Batches, Examples, Source
 from clinnlp.training.memory import PeakMemory
+from clinnlp.training.ranks import Ranks
 from clinnlp.training.schedules import curve
 from clinnlp.training.settings import FitSettings
 from clinnlp.training.watch import Over, Plan, Watch
@@ -40,9 +43,9 @@ class Fit:
 
 def plan_steps(examples: int, settings: FitSettings) -> tuple[int, float]:
     """The optimizer steps of a run, and of one epoch: its epochs, at least `min_steps`, at most `max_steps`."""
-    batches = math.ceil(examples / settings.batch)
-    steps = max(math.ceil(batches * (settings.epochs or 1) / settings.accumulate), settings.min_steps, 1)
-    return min(steps, settings.max_steps or steps), batches / settings.accumulate
+    batches, at_once = math.ceil(examples / settings.batch), settings.accumulate * ranks()
+    steps = max(math.ceil(batches * (settings.epochs or 1) / at_once), settings.min_steps, 1)
+    return min(steps, settings.max_steps or steps), batches / at_once
 
 
 def fit(
@@ -67,9 +70,14 @@ def fit(
     set_seed(seed)
     saved = checkpoints.newest() if checkpoints else None
     device = choose_device(settings.device)
-    precision = saved.precision if saved else choose_precision(settings.precision, device)
-    plan = _plan(len(source.lengths), settings, device, precision)
+    together = Ranks(device, seed)
+    precision = saved.precision if saved else together.agreed(choose_precision(settings.precision, device))
+    plan = _plan(len(source.lengths), settings, device, precision, together)
     done = saved.progress.step if saved else 0
+    if together.agreed(done) != done:
+        raise IntegrityError(
+            "the processes of this run do not see the same checkpoints", next="put --out where all of them can read"
+        )
     model.to(device)  # copies of weights are made before there is a Trainer
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
@@ -94,13 +102,13 @@ def fit(
     return Fit(told.step, told.seconds, device, precision, told.history, told.best_score, told.best_step, memory.bytes)
 
 
-def _plan(examples: int, settings: FitSettings, device: str, precision: str) -> Plan:
+def _plan(examples: int, settings: FitSettings, device: str, precision: str, together: Ranks) -> Plan:
     steps, per_epoch = plan_steps(examples, settings)
     wanted = steps // settings.evaluations if settings.evaluations else round(per_epoch)
     every = min(max(wanted, 1), steps)
     log_every = max(min(every, steps // 20), 1)
     stop = (settings.patience, settings.min_gain)
-    return Plan(steps, per_epoch, every, log_every, *stop, settings.save_minutes * 60, device, precision)
+    return Plan(steps, per_epoch, every, log_every, *stop, settings.save_minutes * 60, device, precision, together)
 
 
 class _Trainer(Trainer):
@@ -128,6 +136,7 @@ class _Trainer(Trainer):
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_pin_memory=plan.device == "cuda",
+            ddp_backend=plan.together.backend,
         )
         super().__init__(
             model=watch.model,
@@ -140,25 +149,24 @@ class _Trainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.watch = watch
-        passes = settings.accumulate
-        self.batches = Batches(source.lengths, settings.batch, seed, plan.steps * passes, done * passes)
+        together, passes = plan.together, settings.accumulate * plan.together.count
+        every = (done * passes + together.rank, together.count)
+        self.batches = Batches(source.lengths, settings.batch, seed, plan.steps * passes, *every)
         self.loss_is_scaled_for_ga = True  # ours is a sum over all items of the optimizer step
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         dataset: Any = self.train_dataset
-        loader = DataLoader(
+        return DataLoader(  # not prepared by accelerate: the batches are those of this process already
             dataset,
             batch_sampler=self.batches,
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         compute: Any = self.compute_loss_func
         loss = compute(model, dict(inputs), num_items_in_batch) * self.accelerator.num_processes
-        self.watch.add(loss)
+        self.watch.add(self.watch.plan.together.mean(loss))
         return loss

@@ -59,7 +59,7 @@ class Examples(Dataset[Any]):
 
 
 class Batches(Sampler[list[Draw]]):
-    """The batches of a whole run as one stream, epoch after epoch, from batch number `first` to `total`.
+    """The batches of a whole run as one stream, epoch after epoch, every `step`th from number `first` to `total`.
 
     Each epoch is shuffled by (seed, epoch), rows of like length are put together, and the batches shuffled again. A
     batch depends on its number alone, so that a run is taken up at any of them without the ones before it.
@@ -68,21 +68,23 @@ class Batches(Sampler[list[Draw]]):
     drop_last = False
 
     def __init__(
-        self, lengths: Sequence[int] | NDArray[np.int64], batch: int, seed: int, total: int, first: int = 0
-    ) -> None:
+        self, lengths: Sequence[int] | NDArray[np.int64], batch: int, seed: int, total: int, first: int = 0,
+        step: int = 1,
+    ) -> None:  # fmt: skip
         self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch, seed
-        self.total, self.first = total, first
+        self.total, self.numbers = total, range(first, total, step)
 
     def __len__(self) -> int:
-        return self.total - self.first
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         per_epoch = -(-len(self.lengths) // self.batch_size)
         batches: list[NDArray[np.int64]] = []
-        for number in range(self.first, self.total):
+        made = -1
+        for number in self.numbers:
             epoch, place = divmod(number, per_epoch)
-            if place == 0 or not batches:
-                batches = self._epoch(epoch)
+            if epoch != made:
+                batches, made = self._epoch(epoch), epoch
             yield [Draw(epoch, int(index), number / self.total) for index in batches[place]]
 
     def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:

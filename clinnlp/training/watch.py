@@ -15,6 +15,7 @@ from clinnlp.core.signals import Signals, Stop
 from clinnlp.errors import IntegrityError, StoppedError
 from clinnlp.training.average import Average
 from clinnlp.training.checkpoints import Checkpoints, Progress, State, random_state, set_random_state
+from clinnlp.training.ranks import Ranks
 
 log = logging.getLogger("clinnlp")
 
@@ -36,6 +37,7 @@ class Plan:
     save_seconds: float
     device: str
     precision: str
+    together: Ranks
 
 
 class Watch(TrainerCallback):
@@ -61,6 +63,7 @@ class Watch(TrainerCallback):
         self.random = random_state()
         self.sum, self.of_step = torch.zeros((2,), dtype=torch.float64, device=plan.device)
         self.rate = 0.0
+        self.heard = 0  # a signal that any of the processes got, known to all
         self.saved_at = time.monotonic()
         self._start()
 
@@ -109,11 +112,11 @@ class Watch(TrainerCallback):
         kept = f"the checkpoint of step {self.progress.step}" if self.progress.step else "no step was done yet"
         where = str(self.checkpoints.folder) if self.checkpoints else ""
         again = "run the same command again: it goes on from there"
-        return StoppedError(self.signals.received, where=where, kept=kept, next=again)
+        return StoppedError(self.signals.received or self.heard, where=where, kept=kept, next=again)
 
     def save(self) -> None:
         """Write a checkpoint. Raises IntegrityError if a weight is not a number: that is nothing to go on from."""
-        if self.checkpoints is None:
+        if self.checkpoints is None or self.plan.together.rank:
             return
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
             raise self._not_a_number("a weight")
@@ -126,6 +129,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self._start()
+        self.signals.patient = self.plan.together.count > 1
         if self._is_due:  # the signal came while it was scored
             self._score()
         if self.is_over:
@@ -135,7 +139,10 @@ class Watch(TrainerCallback):
         self.of_step.zero_()
         if self.moving:
             self._let_move(self.moving(self.progress.step / self.plan.steps))
-        set_random_state(self.random)
+        if self.plan.together.count > 1:
+            self.plan.together.reseed(self.progress.step)
+        else:
+            set_random_state(self.random)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.signals.patient = True  # a step is whole or not done
@@ -154,12 +161,15 @@ class Watch(TrainerCallback):
             self.average.at_evaluation(self.progress.step)
         if self.progress.step % self.plan.log_every == 0:
             self._log()
+        waited = time.monotonic() - self.saved_at >= self.plan.save_seconds
+        received, due = self.plan.together.largest(self.signals.received, waited)
+        self.heard = int(received)
         self._let_signals_in()
         if self._is_due:
             self._score()
         if self.is_over:
             control.should_training_stop = True
-        if control.should_training_stop or time.monotonic() - self.saved_at >= self.plan.save_seconds:
+        if control.should_training_stop or due:
             self.signals.patient = True
             self.save()
             self._let_signals_in()
@@ -184,8 +194,10 @@ class Watch(TrainerCallback):
             weight.requires_grad = name in names
 
     def _let_signals_in(self) -> None:
-        self.signals.patient = False
-        if self.signals.received:
+        """Stop if there was a signal; several processes do so after the same step."""
+        alone = self.plan.together.count == 1
+        self.signals.patient = not alone
+        if self.signals.received if alone else self.heard:
             raise Stop
 
     def _log(self) -> None:
@@ -205,7 +217,7 @@ class Watch(TrainerCallback):
         scoring = time.process_time()
         self.model.eval()
         with self._averaged():
-            value = self.score()
+            value = self.plan.together.agreed(self.score())
         self.model.train()
         set_random_state(self.random)
         self.processor += time.process_time() - scoring  # not time of training
