@@ -111,7 +111,7 @@ class PackedBlocks:
     """
 
     def __init__(self, store: TokenStore, tokenizer: NoteTokenizer, size: int, pack: bool = True) -> None:
-        self.store, self.packed = store, pack
+        self.store, self.packed, self.full = store, pack, False
         self.prefix, self.suffix = np.array(tokenizer.prefix, np.int64), np.array(tokenizer.suffix, np.int64)
         self.pad_id = tokenizer.pad_id or 0
         room = size - tokenizer.specials
@@ -132,9 +132,9 @@ class PackedBlocks:
         return len(self.lengths)
 
     def take(self, indices: Sequence[int]) -> Rows:
-        """Some blocks side by side, built from the store."""
+        """Some blocks side by side, built from the store, as wide as the longest or, if `full`, as any may be."""
         lengths = self.lengths[list(indices)]
-        shape = (len(lengths), int(lengths.max()))
+        shape = (len(lengths), len(self._places) if self.full else int(lengths.max()))
         ids, marks = np.full(shape, self.pad_id, np.int64), np.full(shape, FRAME | WORD, np.uint8)
         pieces, positions, kinds = np.full(shape, -1, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.uint8)
         before, after = len(self.prefix), len(self.suffix)

@@ -15,7 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from clinnlp.core.ranks import ranks
 from clinnlp.core.signals import Signals, Stop
-from clinnlp.errors import IntegrityError
+from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
@@ -78,6 +78,8 @@ def fit(
         raise IntegrityError(
             "the processes of this run do not see the same checkpoints", next="put --out where all of them can read"
         )
+    if settings.recompute:
+        _let_recompute(model)
     model.to(device)  # copies of weights are made before there is a Trainer
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
@@ -100,6 +102,16 @@ def fit(
     model.eval()
     told = watch.state().progress
     return Fit(told.step, told.seconds, device, precision, told.history, told.best_score, told.best_step, memory.bytes)
+
+
+def _let_recompute(model: Any) -> None:
+    try:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except (AttributeError, ValueError):  # no layers that can, or embeddings that are not there
+        raise ConfigError(
+            "this model cannot compute its activations again", where="fit.recompute",
+            next="leave it out; layers that are computed once (strategy.cache) need it least",
+        ) from None  # fmt: skip
 
 
 def _plan(examples: int, settings: FitSettings, device: str, precision: str, together: Ranks) -> Plan:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clinnlp.encode.packing import PackedBlocks, attention
+from clinnlp.encode.packing import PackedBlocks, attention, inner
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.objectives.base import Objective
 from clinnlp.training.loader import Draw, generator
@@ -126,6 +126,16 @@ def set_dropout(model: torch.nn.Module, share: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
+
+
+def compile_encoder(model: torch.nn.Module, sources: Iterable[BlockSource]) -> None:
+    """Compile the encoder in place, and let all rows of the sources be as wide as they can be: few shapes to compile.
+
+    The head is left as it is, since the number of hidden tokens differs from batch to batch.
+    """
+    for source in sources:
+        source.blocks.full = True
+    inner(model).base_model.compile(dynamic=False)
 
 
 @torch.inference_mode()

@@ -343,3 +343,22 @@ def test_placeholders_are_filled(tiny: Tiny, tmp_path: Path) -> None:
     counts = read_json(tmp_path / "run" / "manifest.json")["facts"]["notes"]
     assert counts["placeholders unfilled"] == 20, "what the last one of each note stood for is not told"
     assert counts["held_out"] == 3
+
+
+@pytest.mark.parametrize("option", ["--fit.recompute", pytest.param("--compile", marks=pytest.mark.slow)])
+def test_ways_to_compute_come_to_the_same_weights(option: str, tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    words = ("--base", tiny("bert"), "--data.train", lines, "--block", 64, *FAST, "--fit.max_steps", 3, "--dropout", 0)
+    for name, more in (("plain", ()), ("other", (option,))):
+        assert clinnlp("pretrain", *words, *more, "--out", tmp_path / name) == 0
+    plain, other = (
+        AutoModelForMaskedLM.from_pretrained(tmp_path / n / "model").state_dict() for n in ("plain", "other")
+    )
+    assert all(torch.allclose(weight, other[name], atol=1e-5) for name, weight in plain.items())
+
+
+def test_layers_that_are_computed_once_are_not_computed_again(
+    tiny: Tiny, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data.train", corpus / "train.jsonl", *FAST, "--strategy", "top_layers", "--strategy.layers", 1)
+    assert clinnlp("finetune", "--base", tiny("bert"), *words, "--fit.recompute", "--out", tmp_path / "run") == 2
+    assert "fit.recompute: this model cannot compute its activations again" in capsys.readouterr().err
