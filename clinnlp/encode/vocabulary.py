@@ -1,8 +1,10 @@
 """A WordPiece vocabulary trained on a corpus, and how a vocabulary cuts the words of notes."""
 
+import copy
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from clinnlp.encode.tokens import NoteTokenizer, units
 BATCH = 512  # notes tokenized at once
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET = 400  # characters with an entry of their own
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]{4,}(?![^\W_])")
 
 
 def train_wordpiece(texts: Sequence[str], size: int, positions: int, folder: Path) -> None:
@@ -89,3 +92,37 @@ def cuts(tokenizer: NoteTokenizer, documents: Sequence[Document]) -> tuple[Cut, 
             whole += Cut(int(begins.sum()), len(tokens), int(unknown.sum()))
             inside += Cut(int(begins[held].sum()), int(held.sum()), int(unknown[held].sum()))
     return whole, inside
+
+
+def cut_words(tokenizer: NoteTokenizer, notes: Iterable[tuple[str, str]], most: int, least_groups: int) -> list[str]:
+    """The words, at most so many, that would save the most tokens if each were one, in that order.
+
+    A token that is the unknown one is a token to save too.
+    `notes` are texts and their groups. A word is four letters or more as the tokenizer normalises them, without digits;
+    it must stand in the notes of `least_groups` groups (patients).
+    """
+    normalizer = tokenizer.hf.backend_tokenizer.normalizer
+    counts: Counter[str] = Counter()
+    groups: dict[str, set[int]] = {}
+    for text, group in notes:
+        found = Counter(_WORD.findall(normalizer.normalize_str(text) if normalizer else text))
+        counts.update(found)
+        for word in found:
+            if len(held := groups.setdefault(word, set())) < least_groups:
+                held.add(hash(group))
+    known = sorted(word for word in counts if len(groups[word]) >= least_groups)
+    pieces = tokenizer.encode_many([f" {word}" for word in known])
+    unknown = tokenizer.hf.unk_token_id
+    costs = [len(tokens) - 1 + int((tokens.ids == unknown).sum()) for tokens in pieces]
+    saved = {word: counts[word] * cost for word, cost in zip(known, costs, strict=True)}
+    return sorted((word for word in known if saved[word] > 0), key=lambda word: (-saved[word], word))[:most]
+
+
+def extended(tokenizer: NoteTokenizer, words: Sequence[str]) -> tuple[NoteTokenizer, list[list[int]]]:
+    """A copy of a tokenizer that reads each word, standing alone, as one token, and the pieces it was cut into."""
+    from tokenizers import AddedToken
+
+    pieces = [tokens.ids.tolist() for tokens in tokenizer.encode_many([f" {word}" for word in words])]
+    hf = copy.deepcopy(tokenizer.hf)
+    hf.add_tokens([AddedToken(word, single_word=True, lstrip=True, normalized=True) for word in words])
+    return NoteTokenizer(hf), pieces

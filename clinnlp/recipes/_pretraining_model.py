@@ -67,8 +67,8 @@ def starting_model(settings: "Pretrain", texts: Sequence[str], run: Run) -> "tup
     return BertForMaskedLM(shape), tokenizer, True
 
 
-def adapted_model(settings: "Pretrain", model: Any, fresh: bool) -> Any:
-    """The model with adapters, if those are to move; the heads that objectives installed move as well."""
+def adapted_model(settings: "Pretrain", model: Any, fresh: bool, new_ids: Sequence[int] = ()) -> Any:
+    """The model with adapters, if those are to move; objectives' own heads and rows of new ids move as well."""
     if not isinstance(settings.strategy, Lora):
         return model
     if fresh:
@@ -76,7 +76,7 @@ def adapted_model(settings: "Pretrain", model: Any, fresh: bool) -> Any:
             "adapters need a masked-LM head that is trained already, and this one is fresh", where="strategy",
             next="choose a base with such a head, or --strategy full",
         )  # fmt: skip
-    adapted: Any = settings.strategy.adapt(model, [])
+    adapted: Any = settings.strategy.adapt(model, [], new_ids)
     for name, weight in adapted.named_parameters():
         weight.requires_grad |= f".{HEAD}" in name
     return adapted

@@ -85,6 +85,9 @@ def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
             gain = held[name]["loss_before"] - held[name]["loss_after"]
             better = "lower" if gain >= 0 else f"HIGHER: {told}"
             yield f"The loss of a masked token of {MASKED[name]} is {abs(gain):.4f} nats {better}"
+    if facts["vocabulary"]["added"]:
+        before, after = (facts["vocabulary"][when]["tokens_per_word"] for when in ("before", "after"))
+        yield f"{facts['vocabulary']['added']:,} words became tokens: {before:.2f} tokens a word, now {after:.2f}"
     fill = f"{100 * facts['fill']:.0f} % full, {'packed' if facts['packed'] else 'not packed'}"
     yield f"{facts['tokens']:,} tokens in {facts['rows']:,} rows of {facts['row_size']} ({fill})"
     speed = f"{facts['tokens_per_second']:,.0f} tokens/s on {facts['device']} in {facts['precision']}"

@@ -19,6 +19,7 @@ from clinnlp.recipes._pretraining_data import Corpus, Labeled, Replay, block_sou
 from clinnlp.recipes._pretraining_measures import NOTES, Measures, held_out_rows
 from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
+from clinnlp.recipes._pretraining_vocabulary import Vocabulary, extend
 from clinnlp.strategies.base import Strategy
 from clinnlp.strategies.full import Full
 from clinnlp.strategies.lora import Lora
@@ -78,6 +79,8 @@ class Pretrain:
     """Notes that share so much of their runs of five words with an earlier one are left out; null keeps them."""
     surrogates: bool = False
     """Fill placeholders of de-identification (___, [**...**]) with made-up values; they are read and never guessed."""
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    """New entries of the vocabulary."""
     held_out: float = 0.05
     """Share of the distinct notes (by group) that perplexity is measured on and that is never trained on."""
     held_out_notes: int = 2000
@@ -150,13 +153,14 @@ def run(settings: Pretrain) -> int:
     from clinnlp.training.probe import Probe
 
     model, tokenizer, fresh = starting_model(settings, texts, run)
+    tokenizer, new_ids, vocabulary = extend(settings.vocabulary, notes, model, tokenizer)
     size = longest_row(model, settings.block)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
     rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed, folder=run.folder)
     first, *others = [rows(objective, notes.train) for objective in objectives]
-    facts = _told(first, size)
+    facts = _told(first, size) | {"vocabulary": vocabulary}
 
     # 3. train, with what is held out measured before and after
     guesses = not fresh or any(objective.guesses_tokens for objective in objectives)
@@ -165,7 +169,7 @@ def run(settings: Pretrain) -> int:
     measures.probe = Probe.of(notes.labeled, tokenizer, size) if notes.labeled else None
     for objective in objectives:
         objective.prepare(model)
-    model = adapted_model(settings, model, fresh)
+    model = adapted_model(settings, model, fresh, new_ids)
     set_dropout(model, _dropout(settings))
     if settings.compile:
         compile_encoder(model, [first, *others])

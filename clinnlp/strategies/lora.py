@@ -1,5 +1,6 @@
 """Low-rank adapters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,14 +62,19 @@ class Lora(Strategy):
         """
         return self.adapt(model, head_names(model))
 
-    def adapt(self, model: "torch.nn.Module", saved: list[str]) -> "torch.nn.Module":
-        """As `apply`, but of the heads only those `saved` are trained and kept with the adapter."""
+    def adapt(self, model: "torch.nn.Module", saved: list[str], tokens: Sequence[int] = ()) -> "torch.nn.Module":
+        """As `apply`, but of the heads only those `saved` are trained and kept with the adapter.
+
+        Of the embeddings the rows of `tokens` are trained, as they are for new entries of the vocabulary.
+        """
         from peft import LoraConfig, get_peft_model
 
         inner: Any = model
         heads = head_names(inner)
         everywhere = self.layers == "all"
+        rows = {_embeddings(inner): [*tokens]} if tokens else None
         config = LoraConfig(
+            trainable_token_indices=rows,
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
@@ -112,3 +118,9 @@ class Lora(Strategy):
         upper = {name for name, level in places.items() if count - wanted < level <= count}
         linears = [name for name, module in model.named_modules() if isinstance(module, Linear)]
         return [name for name in linears if f"{name}.weight" in upper]
+
+
+def _embeddings(model: Any) -> str:
+    """The name of the module that holds the rows of the vocabulary."""
+    held = model.get_input_embeddings()
+    return next(name for name, module in model.named_modules() if module is held)
