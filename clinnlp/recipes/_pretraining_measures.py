@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.config import name_of
 from clinnlp.core.document import Document
-from clinnlp.objectives.base import Objective
+from clinnlp.core.spool import Part
+from clinnlp.errors import DataError
+from clinnlp.objectives.base import CORPUS, Objective
 from clinnlp.objectives.entity_mlm import EntityMlm
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.recipes._pretraining_data import Notes
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clinnlp")
 
 NOTES, SOURCE, ENTITIES, PROBE = "notes", "source", "entities", "probe"
+LOOKED_AT = 300  # notes of each side whose words are compared
 MASKED = {NOTES: "held-out notes", SOURCE: "held-out source text"}  # measured by the perplexity of a masked LM
 
 
@@ -80,3 +83,20 @@ def held_out_rows(
         if any(note.spans for note in notes.held_out):
             found[ENTITIES] = rows(EntityMlm(share=1.0), notes.held_out)
     return found | {name_of(o): rows(o, notes.held_out) for o in objectives if not (guesses and o == plain)}
+
+
+def corpus_shift(notes: Notes, seed: int) -> dict[str, Any] | None:
+    """How far the notes lie from source text, by their words (see `audit shift`); None without enough of both."""
+    from clinnlp.evaluation.shift import note_shift
+
+    training = [note for note in _spread(notes.train, 2 * LOOKED_AT) if note.meta[CORPUS] >= 0][:LOOKED_AT]
+    try:
+        return note_shift(_spread(notes.source, LOOKED_AT), training, seed) if notes.source else None
+    except DataError as error:
+        log.warning("the shift between source text and notes is not measured: %s: %s", error.where, error.what)
+        return None
+
+
+def _spread(notes: Part, most: int) -> list[Document]:
+    """At most so many notes, spread evenly over all."""
+    return notes[:: max(-(-len(notes) // most), 1)]

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clinnlp.recipes._audit_blocks import blocks_panels, blocks_text
+from clinnlp.recipes._audit_shift import shift_blocks
 from clinnlp.recipes._pretraining_measures import ENTITIES, MASKED, NOTES, PROBE, SOURCE
 from clinnlp.version import VERSION
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from clinnlp.evaluation.panels import Axis, Panel
 
 HEAD = ("measured", "before", "after", "targets")
+SHIFT = "how far the notes (target) lie from the source text (source)"
 PARTS = 4  # of an axis
 
 
@@ -76,6 +80,8 @@ def _lines(facts: Mapping[str, Any], shown: Mapping[str, str]) -> Iterator[str]:
     yield from (f"{sentence}." for sentence in _sentences(facts))
     yield ""
     yield from (f"{name}: {value}" for name, value in shown.items())
+    if facts["shift"]:
+        yield blocks_text([SHIFT], shift_blocks(facts["shift"]))
 
 
 def _sentences(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -98,6 +104,9 @@ def _panels(facts: Mapping[str, Any]) -> Iterator["Panel"]:
     from clinnlp.evaluation.panels import Chart, Line, Panel, Point, Table
 
     yield Panel("Before and after", tuple(_sentences(facts)), (Table(HEAD, tuple(_rows(facts))),))
+    if facts["shift"]:
+        _, *panels = blocks_panels([], shift_blocks(facts["shift"]))
+        yield from (replace(panel, title=f"From source text to notes: {panel.title}") for panel in panels)
     rows = [row for row in facts["history"] if "loss" in row]
     if len(rows) > 1:
         points = tuple(Point(r["step"], r["loss"], caption=f"step {r['step']}: {r['loss']:.4f}") for r in rows)

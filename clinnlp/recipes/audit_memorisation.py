@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import QUARANTINED, ConfigError, DataError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError, PrivacyError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._audit_notes import MIN_NOTES, read_sides
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clinnlp")
 
 CONTROLS = 50  # secrets that were never planted
+JUDGED = 100  # held-out notes or patients from which a rate of 1 % is judged
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ class AuditMemorisation:
     """Where to compute; auto takes the GPU if there is one."""
     card: bool = False
     """Put the card with the figures in the place of the model folder's README.md; nothing else there changes."""
+    gate: bool = False
+    """End with exit 9 if an attack does better than the two limits: for a pipeline that releases models."""
+    max_auc: float = 0.60
+    """With gate, the largest AUC of an attack, at note and at patient level."""
+    max_found: float = 0.03
+    """With gate, the largest share of trained notes found at 1 % false alarms; judged from 100 held-out ones up."""
     seed: int = 13
     """Seed of masks, draws and intervals."""
 
@@ -118,7 +125,28 @@ def run(settings: AuditMemorisation) -> int:
     print(write_report(run, facts, Path(settings.model), settings.card))
     run.finish({"notes": sides.counts})
     log.info("report: %s", run.folder / "report.html")
+    if settings.gate:
+        check_gate(facts["attacks"], settings.max_auc, settings.max_found, run.folder)
     return QUARANTINED if sides.quarantined else 0
+
+
+def check_gate(attacks: Mapping[str, Any], max_auc: float, max_found: float, report: Path) -> None:
+    """Raises PrivacyError if an attack does better than it may; the reference alone is a control and not judged."""
+    over = []
+    for unit, by in attacks.items():
+        for how, made in by.items():
+            if how == "reference":
+                continue
+            if made["auc"] > max_auc:
+                over.append(f"{how} by {unit}: AUC {made['auc']:.3f}, over {max_auc:g}")
+            if made["others"] >= JUDGED and made["tpr"] > max_found:
+                over.append(f"{how} by {unit}: {made['tpr']:.1%} found at 1 % false alarms, over {max_found:.1%}")
+    if over:
+        raise PrivacyError(
+            f"the model gives away which notes it was trained on: {'; '.join(over)}",
+            where="gate", kept=f"the report in {report}",
+            next="do not release it: train shorter, on fewer copies, or with adapters, and audit again",
+        )  # fmt: skip
 
 
 def _secrets(settings: AuditMemorisation, run: Run) -> dict[str, int | None]:

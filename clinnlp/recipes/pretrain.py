@@ -16,7 +16,7 @@ from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
 from clinnlp.recipes._pretraining_data import Corpus, Labeled, Replay, block_source, read_notes
-from clinnlp.recipes._pretraining_measures import NOTES, Measures, held_out_rows
+from clinnlp.recipes._pretraining_measures import NOTES, Measures, corpus_shift, held_out_rows
 from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
 from clinnlp.recipes._pretraining_vocabulary import Vocabulary, extend
@@ -160,7 +160,7 @@ def run(settings: Pretrain) -> int:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
     rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed, folder=run.folder)
     first, *others = [rows(objective, notes.train) for objective in objectives]
-    facts = _told(first, size) | {"vocabulary": vocabulary}
+    facts = _told(first, size) | {"vocabulary": vocabulary, "shift": corpus_shift(notes, settings.seed)}
 
     # 3. train, with what is held out measured before and after
     guesses = not fresh or any(objective.guesses_tokens for objective in objectives)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from clinnlp.errors import PrivacyError
 from clinnlp.recipes._audit_memorisation import with_section
+from clinnlp.recipes.audit_memorisation import check_gate
 from clinnlp.text.canaries import draw_secrets, planted, secret_of, sentence
 from clinnlp.text.duplicates import jaccard
 from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
@@ -75,6 +77,23 @@ def test_a_model_that_learned_its_notes_is_found_out(
     manifest = read_json(out / "manifest.json")
     assert (manifest["verb"], manifest["status"]) == ("audit memorisation", "done")
     assert manifest["weights_sha256"].keys() == {"model", "reference"}
+
+
+def test_the_gate_of_a_release(learned: Path, sides: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("audit", "memorisation", learned, *sides, "--draws", 1, "--gate")
+    assert clinnlp(*words, "--out", tmp_path / "out") == 9
+    told = capsys.readouterr().err
+    assert "gate: the model gives away which notes it was trained on: loss by note: AUC 0.9" in told
+    assert "found at 1 %" not in told.partition("error[")[2], "20 held-out notes are too few for that rate"
+    assert (tmp_path / "out" / "report.txt").is_file(), "the report is kept"
+    assert clinnlp(*words, "--max_auc", 1, "--out", tmp_path / "other") == 0
+
+
+def test_what_the_gate_judges() -> None:
+    fine, sharp = {"auc": 0.6, "tpr": 0.9, "others": 99}, {"auc": 0.5, "tpr": 0.031, "others": 100}
+    check_gate({"note": {"loss": fine, "reference": {"auc": 1.0, "tpr": 1.0, "others": 999}}}, 0.6, 0.03, Path("x"))
+    with pytest.raises(PrivacyError, match=r"ratio by group: 3\.1% found at 1 % false alarms, over 3\.0%"):
+        check_gate({"group": {"ratio": sharp}}, 0.6, 0.03, Path("x"))
 
 
 def test_a_model_that_never_read_the_notes_tells_nothing(tiny: Tiny, sides: Words, tmp_path: Path) -> None:

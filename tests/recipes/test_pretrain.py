@@ -190,6 +190,10 @@ def test_several_objectives_and_source_text(tiny: Tiny, lines: Path, tmp_path: P
     report = (out / "report.txt").read_text(encoding="utf-8")
     assert "objective: mlm + 0.5 sentence_order + 1 simcse" in report
     assert "held-out source text, masked-LM perplexity" in report
+    shift = pretraining(out)["shift"]
+    assert shift["notes"]["source"] == 20 and shift["words"]["auc"] is not None
+    assert "How far source and target are told apart" in report
+    assert "From source text to notes: Vocabulary" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_objectives_that_compare_rows_need_two(
