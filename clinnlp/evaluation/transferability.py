@@ -33,7 +33,7 @@ def logme(features: Features, gold: Gold) -> float:
         _log_evidence(squares[kept], along[:, c], totals[c] - along[:, c].sum(), rows, width)
         for c in range(columns.shape[1])
     ]
-    return math.fsum(found) / len(found) / rows
+    return float(math.fsum(found) / len(found) / rows)
 
 
 def _log_evidence(

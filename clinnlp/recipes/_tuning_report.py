@@ -80,7 +80,7 @@ def _panels(trials: Trials, tried: Sequence[Tried], importance: Mapping[str, flo
     rows = _rows(tried, list(trials.space))
     panels = [Panel("Trials", (OPTIMISTIC,), (Table(rows[0], tuple(rows[1:])),), (_history(tried),))]
     slices = tuple(_slice(path, dimension, tried) for path, dimension in trials.space.items())
-    tables = ()
+    tables: tuple[Table, ...] = ()
     if importance:
         tables = (Table(("setting", "importance, %"), tuple((path, Bar(share)) for path, share in importance.items())),)
     panels.append(Panel("Dev score by setting", (NOT_EXACT,) if importance else (), tables, slices))
