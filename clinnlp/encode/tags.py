@@ -15,6 +15,7 @@ from clinnlp.errors import DataError, IntegrityError
 
 IGNORED = -100  # the tag of a token that is no unit: no loss, no prediction
 REASONS = ("nested", "overlapping", "discontinuous", "untokenizable", "too long", "duplicate")
+UNTOLD = "untold"  # in the meta of a document: stretches [start, end] of its text of which nothing is known
 BATCH_CELLS = 4_000_000  # numbers a batch of Viterbi tables may hold
 
 Tags = npt.NDArray[np.int16]
@@ -119,6 +120,17 @@ def spans_to_tags(
     tags = np.full(len(tokens), IGNORED, dtype=np.int16)
     tags[units] = inside
     return tags, Alignment(counts)
+
+
+def forgotten(tags: Tags, tokens: Tokens, document: Document) -> Tags:
+    """The tags (T,) with IGNORED at every token that reaches into a stretch of `document.meta["untold"]`."""
+    stretches = document.meta.get(UNTOLD)
+    if not stretches:
+        return tags
+    kept = tags.copy()
+    for start, end in stretches:
+        kept[(tokens.offsets[:, 0] < end) & (tokens.offsets[:, 1] > start)] = IGNORED
+    return kept
 
 
 def carried(tags: Tags) -> Tags:

@@ -76,18 +76,23 @@ class Reading:
         """What the model is given: one array of ids for each row."""
         return [row.ids for _, row in self.rows]
 
-    def decode(self, trained: Trained, logits: Sequence[Any]) -> list[Document]:
-        """The documents with what the logits of the rows say. Raises IntegrityError if a token was not answered."""
+    def answered(self, logits: Sequence[Any]) -> tuple[list[Tokens], list[list[tuple[Row, Any]]]]:
+        """The tokens of each document, and its rows with their logits.
+
+        Raises IntegrityError if a token was not answered.
+        """
         answers: list[list[tuple[Row, Any]]] = [[] for _ in self.tokens]
         for (place, row), answer in zip(self.rows, logits, strict=True):
             answers[place].append((row, answer))
         for note, answered in zip(self.tokens, answers, strict=True):
             if len(note) != sum(row.window.own_last - row.window.own_first for row, _ in answered):
                 raise IntegrityError("a window of a note was not answered")
-        found = trained.task.ready(trained.model).decode(
-            self.documents, [self.tokens[place] for place in self.same], [answers[place] for place in self.same],
-            trained.schema,
-        )  # fmt: skip
+        return [self.tokens[place] for place in self.same], [answers[place] for place in self.same]
+
+    def decode(self, trained: Trained, logits: Sequence[Any]) -> list[Document]:
+        """The documents with what the logits of the rows say. Raises IntegrityError if a token was not answered."""
+        task = trained.task.ready(trained.model)
+        found = task.decode(self.documents, *self.answered(logits), trained.schema)
         return [
             document if len(self.tokens[place]) else replace(document, meta={**document.meta, NO_TOKENS: True})
             for place, document in zip(self.same, found, strict=True)

@@ -10,7 +10,7 @@ from clinnlp.core.document import Document, Span
 from clinnlp.core.schema import LabelSchema
 from clinnlp.encode.chain import chain_confidence, chain_loss, decode_chain, legal_pairs
 from clinnlp.encode.packing import inner, pad_rows
-from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans
+from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, forgotten, spans_to_tags, tags_to_spans
 from clinnlp.encode.tokens import NoteTokenizer, Tokens, units
 from clinnlp.errors import ConfigError
 from clinnlp.evaluation.calibration import Calibration, calibrate, fit_calibration, uncalibrate
@@ -81,7 +81,10 @@ class Ner(Task):
     def examples(
         self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
     ) -> tuple[list[Example], Alignment]:
-        """One example per window; only tokens the window owns are targets, so that each counts once."""
+        """One example per window; only tokens the window owns are targets, so that each counts once.
+
+        Tokens in the `untold` stretches of a document are no targets.
+        """
         examples: list[Example] = []
         ledger = Alignment()
         for document, tokens in zip(documents, tokenizer.encode_many([d.text for d in documents]), strict=True):
@@ -89,6 +92,7 @@ class Ner(Task):
             ledger += alignment
             if self.trained_tokens == "all":
                 tags = carried(tags)
+            tags = forgotten(tags, tokens, document)
             for row in self.cut(document, tokens, tokenizer):
                 targets = np.full(len(row.ids), -100, dtype=np.int64)
                 targets[row.owned] = tags[row.window.own_first : row.window.own_last]
@@ -127,14 +131,7 @@ class Ner(Task):
         self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema
     ) -> list[Document]:
         """Join the owned tokens of all windows, then read the tags of the whole note once; scores are calibrated."""
-        marks = [units(document.text, t) for document, t in zip(documents, tokens, strict=True)]
-        nothing = np.zeros((0, schema.tag_count), np.float32)
-        joined = [
-            np.concatenate([nothing, *(logits[row.owned] for row, logits in note)])[mark]
-            for note, mark in zip(answers, marks, strict=True)
-        ]
-        decoded = decode_chain(joined, self.transitions, schema) if self.crf else decode_many(joined, schema)
-        sure = self._sure(joined, decoded, schema)
+        marks, _, decoded, sure = self.read(documents, tokens, answers, schema)
         found: list[Document] = []
         for document, t, note, mark, chosen, chances in zip(
             documents, tokens, answers, marks, decoded, sure, strict=True
@@ -148,11 +145,24 @@ class Ner(Task):
             found.append(replace(document, spans=spans, labels=(), meta=meta))
         return calibrate(found, self.calibration)
 
-    def _sure(self, logits: Sequence[Any], tags: Sequence[Any], schema: LabelSchema) -> list[Any]:
-        """The probability of each chosen tag: among all sequences of tags where there is a chain."""
+    def read(
+        self, documents: Sequence[Document], tokens: Sequence[Tokens], answers: Sequence[Answers], schema: LabelSchema
+    ) -> tuple[list[Any], list[Any], Sequence[Any], list[Any]]:
+        """Of each note which tokens are units (T,), and of its units logits (U, C), tags (U,) and their probability.
+
+        The probability is raw; where there is a chain, it is that of the tag among all sequences of tags.
+        """
+        marks = [units(document.text, t) for document, t in zip(documents, tokens, strict=True)]
+        nothing = np.zeros((0, schema.tag_count), np.float32)
+        joined = [
+            np.concatenate([nothing, *(logits[row.owned] for row, logits in note)])[mark]
+            for note, mark in zip(answers, marks, strict=True)
+        ]
         if self.crf:
-            return chain_confidence(logits, tags, self.transitions, schema)
-        return [confidence(one, chosen) for one, chosen in zip(logits, tags, strict=True)]
+            decoded = decode_chain(joined, self.transitions, schema)
+            return marks, joined, decoded, list(chain_confidence(joined, decoded, self.transitions, schema))
+        decoded = decode_many(joined, schema)
+        return marks, joined, decoded, [confidence(one, chosen) for one, chosen in zip(joined, decoded, strict=True)]
 
     def perfect(
         self, documents: Sequence[Document], tokenizer: NoteTokenizer, schema: LabelSchema
