@@ -3,7 +3,8 @@
     python benchmarks/pretraining.py --base DIR --notes CORPORA/mtsamples/mtsamples.jsonl --steps 12 --repeats 3
 
 The arms are run in turn (A B C A B C ...) on the same notes, with 15 % of the tokens hidden; ours without dropout, as
-`pretrain` does by default, stock without or, with --as_shipped, with the dropout of the base's config, as its script does.
+`pretrain` does by default, stock without or, with --as_shipped, with the dropout of the base's config, as its script
+does.
 Stock rows are cut and padded as `run_mlm --line_by_line` does ("padded"), or concatenated and cut as it does by default
 ("grouped", which glues notes together). Times are processor seconds from the end of the first step to that of the
 last; padding does not count as tokens.
