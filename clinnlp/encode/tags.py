@@ -123,12 +123,21 @@ def spans_to_tags(
 
 
 def forgotten(tags: Tags, tokens: Tokens, document: Document) -> Tags:
-    """The tags (T,) with IGNORED at every token that reaches into a stretch of `document.meta["untold"]`."""
+    """The tags (T,) with IGNORED at every token that reaches into a stretch of `document.meta["untold"]`.
+
+    Raises DataError for stretches that are no pairs of numbers.
+    """
     stretches = document.meta.get(UNTOLD)
     if not stretches:
         return tags
+    try:
+        pairs = [(int(start), int(end)) for start, end in stretches]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"the stretches of meta.{UNTOLD} are no pairs of numbers", next="give [[start, end], ...], or leave it out"
+        ) from None
     kept = tags.copy()
-    for start, end in stretches:
+    for start, end in pairs:
         kept[(tokens.offsets[:, 0] < end) & (tokens.offsets[:, 1] > start)] = IGNORED
     return kept
 

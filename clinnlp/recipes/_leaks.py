@@ -33,13 +33,18 @@ def check_leaks(parts: Mapping[str, Sequence[Document]], allow: Sequence[str]) -
     return waived
 
 
-def check_target(target: Sequence[Document], test: Sequence[Document], allow: Sequence[str]) -> list[str]:
-    """As `check_leaks`, for unlabeled notes of a target that a model adapts to: the test notes must not be among them.
+def check_target(
+    target: Sequence[Document], test: Sequence[Document], allow: Sequence[str], name: str = "target"
+) -> list[str]:
+    """As `check_leaks`, for unlabeled notes, those of data.NAME, that a model adapts to or is trained on.
+
+    The test notes must not be among them.
 
     Raises LeakError, which the waiver `transductive` lifts.
     """
     waived = []
-    for leak in find_leaks({"target": target, "test": test}):
+    others = "other notes of the target" if name == "target" else "other notes"
+    for leak in find_leaks({name: target, "test": test}):
         if leak.kind == "short texts":
             log.warning("%s", sentence(leak))
         elif "transductive" in allow:
@@ -47,8 +52,8 @@ def check_target(target: Sequence[Document], test: Sequence[Document], allow: Se
         else:
             raise LeakError(
                 f"{sentence(leak)}: the model would adapt to what it is scored on",
-                where="data.target",
-                next="give other notes of the target, or --data.allow transductive: the report then says so on top",
+                where=f"data.{name}",
+                next=f"give {others}, or --data.allow transductive: the report then says so on top",
             )
     return waived
 

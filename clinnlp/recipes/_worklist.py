@@ -233,6 +233,6 @@ def _counts(values: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _text(head: str, rows: Sequence[tuple[str, str]]) -> str:
-    width = max(len(name) for name in (head, *(name for name, _ in rows)))
-    right = max((len(value) for _, value in rows), default=0)
-    return "\n".join([head, "", *(f"{name.ljust(width)}  {value.rjust(right)}" for name, value in rows)]) + "\n"
+    from clinnlp.evaluation.comparison_report import text_table
+
+    return text_table((head, ""), rows, 1)

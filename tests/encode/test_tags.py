@@ -3,6 +3,7 @@
 import itertools
 import random
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from hypothesis.extra import numpy as arrays
 
 from clinnlp.core.document import Document, Span
 from clinnlp.core.schema import LabelSchema
-from clinnlp.encode.tags import Alignment, carried, confidence, decode_many, spans_to_tags, tags_to_spans, viterbi
+from clinnlp.encode.tags import (
+    Alignment,
+    carried,
+    confidence,
+    decode_many,
+    forgotten,
+    spans_to_tags,
+    tags_to_spans,
+    viterbi,
+)
 from clinnlp.encode.tokens import NoteTokenizer, unit_ranges, units
 from clinnlp.errors import DataError, IntegrityError
 from tests.encode.nasty import KINDS, NASTY, PIECES
@@ -243,3 +253,21 @@ def test_carried_hand_counted():
     tags = np.array([-100, 1, -100, -100, 2, -100, 0, -100, 3, -100], dtype=np.int16)
     assert carried(tags).tolist() == [-100, 1, 2, 2, 2, 2, 0, 0, 3, 4]
     assert carried(tags[:0]).tolist() == []
+
+
+def test_forgotten_hand_counted(wordpiece):
+    """Of `fever and cough` the stretch over a part of `and` and of `cough` takes both away, and nothing before."""
+    document = Document("1", "fever and cough", (Span(0, 5, "X"), Span(10, 15, "X")))
+    tokens = wordpiece.encode(document.text)
+    tags, _ = spans_to_tags(document, tokens, units(document.text, tokens), SCHEMA)
+    told = replace(document, meta={"untold": [[8, 11]]})
+    kept = forgotten(tags, tokens, told)
+    inside = tokens.offsets[:, 1] > 6
+    assert (kept[inside] == -100).all()
+    assert (kept[~inside] == tags[~inside]).all()
+    assert (tags[inside] != -100).any(), "what was given stays as it was"
+    assert forgotten(tags, tokens, document) is tags
+    nowhere = replace(document, meta={"untold": [[5, 6]]})
+    assert (forgotten(tags, tokens, nowhere) == tags).all(), "a blank between words is no word"
+    with pytest.raises(DataError, match=r"the stretches of meta.untold are no pairs of numbers"):
+        forgotten(tags, tokens, replace(document, meta={"untold": "all"}))
