@@ -1,7 +1,7 @@
 """Fixtures for all tests: offline, tiny tokenizers and models made once, the shared folder where it exists."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from tests.proof import in_fresh_processes, in_this_process
 from tests.tiny import TOKENIZER_OF, tiny_model, tiny_tokenizer
 
 
@@ -33,3 +34,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared folder is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _saved_models_are_loaded_here() -> Iterator[None]:
+    with in_this_process():
+        yield
+
+
+@pytest.fixture
+def fresh_process() -> Iterator[None]:
+    """Saved models are proven in processes of their own, as users have it."""
+    with in_fresh_processes():
+        yield

@@ -28,7 +28,7 @@ def probe_logits(trained: "Trained") -> Any:
         return model(input_ids=torch.from_numpy(np.stack(rows).astype(np.int64))).logits.numpy()
 
 
-def _answers(trained: "Trained") -> Any:
+def answers(trained: "Trained") -> Any:
     """All numbers that must come back, (N,): the logits, and the weights of parts beside the head."""
     logits = probe_logits(trained).ravel()
     own = {name: weight for name, weight in trained.model.named_parameters() if "clinnlp_" in name}
@@ -42,12 +42,8 @@ def verify_folder(folder: Path, trained: "Trained") -> float:
     Raises IntegrityError if it is over 1e-5 (times the largest logit, where that is over 1) or the folder cannot
     be loaded.
     """
-    expected = _answers(trained)
-    command = [sys.executable, "-m", "clinnlp.models.verify", str(folder), trained.card.base]
-    process = subprocess.run(command, capture_output=True, check=False)
-    if process.returncode != 0:
-        raise IntegrityError("a fresh process cannot load the saved model", where=str(folder))
-    found = np.array(json.loads(process.stdout), dtype=np.float32)
+    expected = answers(trained)
+    found = fresh_answers(folder, trained.card.base)
     if found.shape != expected.shape:
         raise IntegrityError("the saved model has other weights than the trained one", where=str(folder))
     difference = float(np.abs(found - expected).max())
@@ -60,11 +56,20 @@ def verify_folder(folder: Path, trained: "Trained") -> float:
     return difference
 
 
+def fresh_answers(folder: Path, base: str) -> Any:
+    """What the model of a folder answers in a process of its own, (N,). Raises IntegrityError if it does not load."""
+    command = [sys.executable, "-m", "clinnlp.models.verify", str(folder), base]
+    process = subprocess.run(command, capture_output=True, check=False)
+    if process.returncode != 0:
+        raise IntegrityError("a fresh process cannot load the saved model", where=str(folder))
+    return np.array(json.loads(process.stdout), dtype=np.float32)
+
+
 def main(folder: str, base: str) -> None:
     """Load a model folder and print its logits on the fixed rows."""
     from clinnlp.models.load import load_trained
 
-    print(json.dumps(_answers(load_trained(Path(folder), base)).tolist()))
+    print(json.dumps(answers(load_trained(Path(folder), base)).tolist()))
 
 
 if __name__ == "__main__":

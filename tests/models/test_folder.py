@@ -250,6 +250,7 @@ def test_the_longest_row_can_be_read_and_a_longer_one_cannot(kind: str, tiny: Ti
                 model(input_ids=torch.full((1, size + 1), 7))
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_a_fresh_process_proves_the_folder(folder: Path) -> None:
     trained = load_trained(folder)
     assert verify_folder(folder, trained) <= 1e-5
@@ -264,6 +265,7 @@ def test_a_fresh_process_proves_the_folder(folder: Path) -> None:
         verify_folder(folder, trained)
 
 
+@pytest.mark.usefixtures("fresh_process")
 def test_what_counts_as_the_same_answer_grows_with_the_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A merged adapter rounds its weights: logits near 20 may differ by 1e-4, logits near 1 by 1e-5."""
     trained = load_trained(folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.proof import in_fresh_processes
 from tests.recipes.command import FAST, clinnlp, notes, write_jsonl
 
 Train = Callable[..., Path]
@@ -40,14 +41,16 @@ def train(tiny: Callable[[str], Path], corpus: Path, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="session")
 def ner_run(train: Train) -> Path:
     """An entity model: LoRA on a tiny BERT."""
-    return train("bert", *LORA)
+    with in_fresh_processes():
+        return train("bert", *LORA)
 
 
 @pytest.fixture(scope="session")
 def type_run(train: Train) -> Path:
     """A multi-class note model: all weights of a tiny RoBERTa."""
     words = ("--task", "note_classification", "--strategy", "full", "--data.labels_field", "note_type")
-    return train("roberta", *words, "--fit.learning_rate", 5e-3, "--fit.epochs", 6)
+    with in_fresh_processes():
+        return train("roberta", *words, "--fit.learning_rate", 5e-3, "--fit.epochs", 6)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import clinnlp
+from tests.proof import in_fresh_processes
 from tests.recipes.command import FAST, notes, read_json, write_jsonl
 from tests.recipes.command import clinnlp as command
 from tests.recipes.conftest import LORA
@@ -72,9 +74,7 @@ def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
                 path = write_jsonl(folder / f"{split}.jsonl", map(change, notes(count, split)))
                 data = (*data, f"--data.{split}", path)
             given = ("--base", tiny("bert"), *data, *FAST, "--fit.evaluations", 2, "--seed", 1)
-            with pytest.MonkeyPatch.context() as patch:
-                if name != "crf-lora":
-                    patch.setattr("clinnlp.models.verify.verify_folder", lambda folder, trained: 0.0)
+            with in_fresh_processes() if name == "crf-lora" else nullcontext():
                 assert command("finetune", *given, *words, "--out", folder / "run") == 0
             made[name] = folder / "run", folder / "test.jsonl"
         return made[name]
