@@ -256,10 +256,7 @@ def test_read_and_labeled_whole(name: str, ner_run: Path, tmp_path: Path, capsys
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name != "1 MB on one line"])
-def test_trained_on(name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # test_finetune.py runs it
+def test_trained_on(name: str, tiny: Tiny, tmp_path: Path) -> None:
     mark, text = ODD[name]
     path = tmp_path / "n.jsonl"
     path.write_bytes(mark.encode() + (line(text, ()) + line("aspirin", ((0, 7, "DRUG"),), "2")).encode())
@@ -267,12 +264,7 @@ def test_trained_on(name: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.M
     assert command("finetune", "--base", tiny("bert"), *words) == 0
 
 
-def test_a_bad_record_may_be_set_aside(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
+def test_a_bad_record_may_be_set_aside(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "n.jsonl"
     path.write_text(GOOD + f'{{"text": "{CANARY}\n' + line(f"fever {CANARY}", ((0, 5, "X"),), "2"))
     words = ("--data.train", path, "--data.bad_records", "quarantine", "--fit.max_steps", 1, *FAST)

@@ -83,11 +83,8 @@ def test_folds_are_made_of_train_alone(
 
 @pytest.mark.parametrize(("verb", "given"), [("crossvalidate", ("--folds.count", 2)), ("finetune", ("--data.test",))])
 def test_the_report_names_the_tag_scheme_of_the_notes(
-    verb: str, given: tuple[object, ...], tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, given: tuple[object, ...], tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
     path = tmp_path / "notes.conll"
     lines = [f"-DOCSTART- O\n\nfever{n} S-A\nand O\nchest{n} B-A\npain E-A\n" for n in range(8)]
     path.write_text("\n".join(lines), encoding="utf-8")

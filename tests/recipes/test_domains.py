@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 
-from clinnlp.models import verify
 from tests.recipes.command import FAST, clinnlp, notes, read_json, write_jsonl
 
 Tiny = Callable[[str], Path]
 FEW = (*FAST, "--fit.max_steps", 2, "--fit.evaluations", 1)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # proved by tests/contracts
 
 
 @pytest.fixture

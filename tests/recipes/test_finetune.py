@@ -115,12 +115,7 @@ def test_no_note_text_in_what_is_made_to_be_shown(ner_run: Path) -> None:
         assert "follow up in 2" not in (ner_run / name).read_text(encoding="utf-8"), name
 
 
-def test_a_split_by_group_where_no_files_are_named(
-    tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # proved by the runs above
+def test_a_split_by_group_where_no_files_are_named(tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_jsonl(tmp_path / "all.jsonl", notes(40, "all"))
     words = ("--data.train", path, "--data.dev_share", 0.2, "--data.test_share", 0.2, "--fit.max_steps", 1)
     assert command("finetune", "--base", tiny("electra"), *words, *FAST, "--out", tmp_path / "run") == 0
@@ -143,11 +138,9 @@ def test_a_patient_in_two_splits_is_refused(
     )
 
 
-def test_the_same_seed_gives_the_same_model(tiny, corpus: Path, tmp_path: Path, monkeypatch) -> None:
-    from clinnlp.models import verify
+def test_the_same_seed_gives_the_same_model(tiny, corpus: Path, tmp_path: Path) -> None:
     from clinnlp.models.folder import weights_sha256
 
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
     hashes = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         words = ("--base", tiny("bert"), "--data.train", corpus / "train.jsonl", "--fit.max_steps", 3, "--seed", seed)
@@ -157,11 +150,8 @@ def test_the_same_seed_gives_the_same_model(tiny, corpus: Path, tmp_path: Path, 
 
 
 def test_without_dev_and_test_there_is_a_model_and_no_score(
-    tiny, corpus: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+    tiny, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
     words = ("--base", tiny("bert"), "--data.train", corpus / "train.jsonl", "--fit.max_steps", 1)
     assert command("finetune", *words, *FAST, "--out", tmp_path / "run") == 0
     assert "warning: neither dev nor test notes: the model is saved without a score" in capsys.readouterr().err

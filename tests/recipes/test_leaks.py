@@ -84,12 +84,7 @@ def test_the_waiver_is_a_known_name() -> None:
     )
 
 
-def test_finetune_and_evaluate(
-    tiny: Callable[[str], Path], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # test_finetune.py runs it
+def test_finetune_and_evaluate(tiny: Callable[[str], Path], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ("--data.train", folder / "train.jsonl", "--data.test", folder / "test.jsonl")
     words = ("finetune", "--base", tiny("bert"), *files, "--fit.max_steps", 1, *FAST, "--out", folder / "run")
     capsys.readouterr()  # the model was being built
@@ -135,11 +130,8 @@ def test_a_model_that_was_moved_is_not_checked(ner_run: Path, corpus: Path, tmp_
 
 
 def test_test_notes_in_the_pretraining_corpus_are_refused(
-    tiny: Callable[[str], Path], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Callable[[str], Path], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)
     corpus = write_jsonl(
         folder / "corpus.jsonl",
         [{"text": text} for text in (COPIED, COPIED.upper(), f"{COPIED}\n")]

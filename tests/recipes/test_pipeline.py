@@ -12,12 +12,7 @@ from tests.recipes.command import clinnlp as command
 from tests.recipes.command import read_json
 
 
-def test_each_stage_feeds_the_next(
-    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from clinnlp.models import verify
-
-    monkeypatch.setattr(verify, "verify_folder", lambda folder, trained: 0.0)  # test_finetune.py runs it
+def test_each_stage_feeds_the_next(tiny: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
         f"""
