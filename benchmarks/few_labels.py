@@ -5,8 +5,8 @@
 Four arms at each size: plain fine-tuning; a base that was first trained on the entities of BC5CDR (training and
 development abstracts); self-training with the other NCBI training abstracts as unlabeled notes; both. Smaller sizes lie
 in the larger ones of a seed. Dev is cut to `--dev_notes` of the official abstracts, since few labels would not allow
-more; test is the official one. A plain run is the teacher of its self-training; both train for as many steps. A finished
-run is not done again.
+more; test is the official one. A plain run is the teacher of its self-training; both train for as many steps. A
+finished run is not done again.
 """
 
 import argparse
