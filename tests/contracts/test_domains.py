@@ -21,6 +21,13 @@ VARIANTS = {
     "kept": ("--domain", "reweight", "--domain.keep", 0.5),
     "by vectors": ("--domain", "reweight", "--domain.features", "encoder"),
 }
+
+
+def some(names: list[str], *kept: str) -> list[Any]:
+    """All names as parameters, of which only those kept are not slow."""
+    return [pytest.param(name, marks=() if name in kept else pytest.mark.slow) for name in names]
+
+
 TASKS = plugins.names("tasks")
 
 
@@ -90,7 +97,7 @@ def frozen(words: tuple[object, ...]) -> tuple[object, ...]:
     return ("--strategy", "feature_extractor") if {"subspace", "features"} & set(words[1:3:2] + words[3:]) else ()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", some(TASKS, "ner", "note_classification"))
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_plain_model_is_left_and_the_report_names_the_method(
     name: str, task: str, tiny: Tiny, corpora: tuple[object, ...], tmp_path: Path
@@ -109,7 +116,7 @@ def test_a_plain_model_is_left_and_the_report_names_the_method(
         assert f"effective sample size {facts['effective sample size']}" in report
 
 
-@pytest.mark.parametrize("strategy", plugins.names("strategies"))
+@pytest.mark.parametrize("strategy", some(plugins.names("strategies"), "lora"))
 def test_every_strategy_goes_with_a_loss_and_with_weights(
     strategy: str, tiny: Tiny, corpora: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -121,7 +128,7 @@ def test_every_strategy_goes_with_a_loss_and_with_weights(
 
 
 @pytest.mark.parametrize("kind", ["roberta", "electra", "deberta_v2", "modernbert"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", some(TASKS, "ner"))
 def test_maps_are_folded_into_the_head_of_every_architecture(
     kind: str, task: str, tiny: Tiny, corpora: tuple[object, ...], tmp_path: Path
 ) -> None:
