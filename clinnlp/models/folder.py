@@ -28,7 +28,8 @@ FETCHED = ("attn_implementation", "experts_implementation")  # with a / in it: t
 class Card:
     """What `clinnlp.json` says: the task, its labels in order, and the base model that was adapted.
 
-    A folder that `clinnlp export` made names its `engine` with its options, and the sha256 of each file it loads.
+    A folder that `clinnlp export` made names its `engine` with its options, and the sha256 of each file it loads. One
+    that was trained with differential privacy has its guarantee in `privacy`.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class Card:
     revision: str | None = None
     engine: Mapping[str, Any] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    privacy: Mapping[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Store the card in a model folder."""
@@ -52,6 +54,8 @@ class Card:
         }
         if self.engine:
             values |= {"engine": dict(self.engine), "files": dict(self.files)}
+        if self.privacy:
+            values["privacy"] = dict(self.privacy)
         (folder / CARD).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(self.readme(), encoding="utf-8")
 
@@ -65,10 +69,24 @@ class Card:
             f"- Labels: {', '.join(map(code, self.schema.labels))}",
             f"- Base model: {code(Path(self.base).name)}, weights sha256 {code(self.base_sha256)}",
             f"- Windows: {self.task.window} tokens, {self.task.overlap} shared",
+            f"- Differential privacy: {self._guarantee()}",
             "- Training data, licence, intended use: not provided",
             "- Scores: see `metrics.json` and `report.html` of the run", "",
             f"`clinnlp.load(FOLDER)` reads whole notes; {self._loads_as_it_is()} the folder as it is.", "",
         ])  # fmt: skip
+
+    def _guarantee(self) -> str:
+        """The privacy of the patients whose notes a model was trained on, and its limits, in a sentence or two."""
+        if not self.privacy:
+            return "none"
+        told = self.privacy
+        named = ("noise multiplier", "clipping norm", "sampling rate", "private steps")
+        return (
+            f"epsilon {told['epsilon']:g} at delta {told['delta']:g} for each {told['protects each']} of the training "
+            f"notes ({told['protected']:,}), by the {told['accountant']} ("
+            f"{', '.join(f'{name} {told[name]:g}' for name in named)}). It covers these weights alone: not the list of "
+            f"labels, nor what the base model was trained on. Dev notes chose {told['dev notes chose']}."
+        )
 
     def _loads_as_it_is(self) -> str:
         return f"the library of the {self.engine['name']} engine loads" if self.engine else "transformers and peft load"
@@ -94,6 +112,7 @@ class Card:
                 revision=values.get("revision"),
                 engine=values.get("engine"),
                 files=dict(values.get("files", {})),
+                privacy=values.get("privacy"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a valid card ({type(error).__name__})", where=str(path)) from None

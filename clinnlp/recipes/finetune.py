@@ -1,9 +1,9 @@
 """`clinnlp finetune`: a base model, labeled notes and a task become a model folder and a report."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ from clinnlp.recipes._adapt import Adaptation, check_domain, check_target_labels
 from clinnlp.recipes._data import Splits, TrainingData, check_labels, load_splits, read_as, write_quarantine
 from clinnlp.recipes._history import base_notices
 from clinnlp.recipes._leaks import check_target, check_trained_on, remember_trained_on
+from clinnlp.recipes._moving import what_moves
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, save_model, start_run
+from clinnlp.recipes._private import Private, check_private
 from clinnlp.recipes._scores import Scored
-from clinnlp.strategies.base import Strategy, head_names, levels, parameter_groups
+from clinnlp.strategies.base import Strategy, head_names, levels
 from clinnlp.strategies.lora import Lora
 from clinnlp.tasks.base import Task
 from clinnlp.tasks.ner import Ner
-from clinnlp.training.settings import SupervisedFit
+from clinnlp.training.settings import Privacy, SupervisedFit
 
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
@@ -57,6 +59,8 @@ class Finetune:
     """How the model adapts to unlabeled notes of data.target: reweight, coral, dann and others, with their options."""
     fit: SupervisedFit = field(default_factory=SupervisedFit)
     """The training loop."""
+    privacy: Privacy | None = None
+    """Differential privacy: epsilon (8), or noise, and delta, clip, rate, unit, public_dev; see docs/privacy.md."""
     seed: int = 13
     """Seed of the head's weights, the order and dropout."""
     with_text: bool = False
@@ -67,6 +71,7 @@ class Finetune:
     def __post_init__(self) -> None:
         self.check_base()
         check_domain(self.domain, self.data, self.strategy)
+        check_private(self, one_model=type(self) is Finetune)
         if self.with_text_notes < 1:
             raise ConfigError("must be 1 or more", where="with_text_notes")
 
@@ -126,7 +131,7 @@ def train_and_score(
     adaptation = Adaptation(settings.domain, splits, settings.data, settings.seed)
     fitted, ledger, weights = _train(settings, trained, splits, adaptation, checkpoints, on_score)
     write_json(run.folder / "alignment.json", ledger)
-    if splits.dev:
+    if splits.dev and (settings.privacy is None or settings.privacy.public_dev):
         adaptation.side(dev=True)
         trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
     adaptation.fold()
@@ -137,7 +142,8 @@ def train_and_score(
     remember_trained_on(run, texts, "training", settings.base, unlabeled)
 
     # 5. score the test split, once; dev where there is no test
-    facts = _facts(settings, trained, splits, fitted) | weights | proof | adaptation.facts
+    guarantee = dict(trained.card.privacy or {})
+    facts = _facts(settings, trained, splits, fitted) | weights | proof | adaptation.facts | guarantee
     facts["model MB"] = round(megabytes(run.folder / "model"), 1)
     facts |= {"waived": "; ".join(splits.waived)} if splits.waived else {}
     notices = adaptation.notices()
@@ -209,7 +215,12 @@ def _train(
 
     task, tokenizer = trained.task, trained.tokenizer
     fitting = replace(settings.fit, epochs=settings.fit.epochs or settings.strategy.default_epochs)
-    examples, own, alignment = adaptation.examples(trained, fitting)
+    private = Private.of(settings.privacy, splits.train) if settings.privacy else None
+    if private:
+        by_patient, alignment = private.examples(trained)
+        examples, own = [example for held in by_patient for example in held], None
+    else:
+        examples, own, alignment = adaptation.examples(trained, fitting)
     log.info("train: %d notes, %d examples", count := len(splits.train) + len(splits.target_labeled), len(examples))
     if not examples:
         told = f"none of the {count} notes holds a token to learn from"
@@ -219,7 +230,7 @@ def _train(
     heads = head_names(trained.model)
     trained.model = settings.strategy.apply(trained.model)
     adaptation.install(trained, heads, examples, fitting)
-    groups, moving, weights = _what_moves(settings, trained.model, heads)
+    groups, moving, weights = what_moves(settings, trained.model, heads)
 
     def dev_score() -> float:
         adaptation.side(dev=True)
@@ -230,37 +241,18 @@ def _train(
         on_score(value)
         return value
 
-    source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance, own)
-    upper: tuple[Any, Any] = trained.model, adaptation.source(source)
-    if settings.strategy.caches:
-        upper = cached(trained.model, levels(trained.model, heads), source, fitting.batch, fitting.device)
-    fitted = fit(*upper, groups, fitting, settings.seed, dev_score if splits.dev else None, checkpoints, moving)
+    score = dev_score if splits.dev else None
+    if private:
+        fitted = private.fit(trained, by_patient, groups, fitting, settings.seed, score, checkpoints, moving)
+    else:
+        source = ExampleSource(examples, task, tokenizer.pad_id or 0, settings.seed, fitting.balance, own)
+        upper: tuple[Any, Any] = trained.model, adaptation.source(source)
+        if settings.strategy.caches:
+            upper = cached(trained.model, levels(trained.model, heads), source, fitting.batch, fitting.device)
+        fitted = fit(*upper, groups, fitting, settings.seed, score, checkpoints, moving)
     adaptation.take_off(trained.model)
     trained.model = settings.strategy.finish(trained.model)
     return fitted, {"train": alignment.as_dict()}, weights
-
-
-def _what_moves(
-    settings: Finetune, model: Any, heads: list[str]
-) -> tuple[list[dict[str, Any]], Callable[[float], Collection[str]], dict[str, int]]:
-    """Optimizer groups, the names of the weights that move at a share of the steps, and the counts of weights."""
-    from clinnlp.training.fresh import check_fresh
-    from clinnlp.training.moving import layer_rate, moving_table
-
-    strategy, fit = settings.strategy, settings.fit
-    rate = fit.learning_rate or strategy.default_learning_rate
-    head_rate = strategy.head_learning_rate or rate
-    every = levels(model, heads)
-    check_fresh(model, every, fit.fresh_layers)
-    rate_of = layer_rate(every, fit.layer_decay, strategy.rate_of)
-    groups = parameter_groups(model, heads, rate, head_rate, fit.weight_decay, rate_of, fit.base_penalty)
-    trainable = {name: every[name] for name, weight in model.named_parameters() if weight.requires_grad}
-    moving = partial(strategy.moving, trainable)
-    log.info("what moves:\n%s", moving_table(model, every, groups, moving))
-    moved = sum(weight.numel() for group in groups for weight in group["params"])
-    total = sum(weight.numel() for weight in model.parameters())
-    log.info("%s of %s weights are trained (%.2f %%)", f"{moved:,}", f"{total:,}", 100 * moved / total)
-    return groups, moving, {"trained weights": moved, "weights": total}
 
 
 def _predict(trained: "Trained", documents: Sequence[Document]) -> list[Document]:

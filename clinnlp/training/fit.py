@@ -72,14 +72,14 @@ def fit(
     device = choose_device(settings.device)
     together = Ranks(device, seed)
     precision = saved.precision if saved else together.agreed(choose_precision(settings.precision, device))
-    plan = _plan(len(source.lengths), settings, device, precision, together)
+    plan = plan_of(*plan_steps(len(source.lengths), settings), settings, device, precision, together)
     done = saved.progress.step if saved else 0
     if together.agreed(done) != done:
         raise IntegrityError(
             "the processes of this run do not see the same checkpoints", next="put --out where all of them can read"
         )
     if settings.recompute:
-        _let_recompute(model)
+        let_recompute(model)
     model.to(device)  # copies of weights are made before there is a Trainer
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
@@ -104,7 +104,8 @@ def fit(
     return Fit(told.step, told.seconds, device, precision, told.history, told.best_score, told.best_step, memory.bytes)
 
 
-def _let_recompute(model: Any) -> None:
+def let_recompute(model: Any) -> None:
+    """Keep no activations within a layer. Raises ConfigError for a model that cannot compute them again."""
     try:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     except (AttributeError, ValueError):  # no layers that can, or embeddings that are not there
@@ -114,8 +115,8 @@ def _let_recompute(model: Any) -> None:
         ) from None  # fmt: skip
 
 
-def _plan(examples: int, settings: FitSettings, device: str, precision: str, together: Ranks) -> Plan:
-    steps, per_epoch = plan_steps(examples, settings)
+def plan_of(steps: int, per_epoch: float, settings: FitSettings, device: str, precision: str, together: Ranks) -> Plan:
+    """What a loop of so many optimizer steps, of so many an epoch, does on the way."""
     wanted = steps // settings.evaluations if settings.evaluations else round(per_epoch)
     every = min(max(wanted, 1), steps)
     log_every = max(min(every, steps // 20), 1)

@@ -5,6 +5,8 @@ from typing import Literal
 
 from clinnlp.errors import ConfigError
 
+LEAST_NOISE = 0.2  # of private training: under it epsilon is in the hundreds, and its integrals want finer steps
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -95,3 +97,38 @@ class SupervisedFit(FitSettings):
         for name in ("base_penalty", "fresh_layers"):
             if getattr(self, name) < 0:
                 raise ConfigError("must be 0 or more", where=f"fit.{name}")
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Differentially private training: how little one patient may change the model (docs/privacy.md)."""
+
+    epsilon: float | None = None
+    """The most that one patient may matter; the noise is chosen for it. Give this or noise."""
+    noise: float | None = None
+    """Standard deviation of the noise as a multiple of clip, in place of epsilon."""
+    delta: float = 1e-5
+    """Chance that the bound does not hold; must be under 1 by the number of patients."""
+    clip: float = 0.1
+    """Largest gradient norm of one patient."""
+    rate: float = 0.1
+    """Chance of each patient to be drawn for a step; a step has this share of the patients on average."""
+    unit: Literal["patient", "note"] = "patient"
+    """Whom it protects: all notes of a patient together, or one note, which says less where patients have several."""
+    public_dev: bool = False
+    """Let dev notes choose weights and thresholds: right only if they are not private, as no noise covers them."""
+
+    def __post_init__(self) -> None:
+        if (self.epsilon is None) == (self.noise is None):
+            raise ConfigError("give either epsilon or noise", where="privacy", next="--privacy.epsilon 8")
+        for name in ("epsilon", "clip"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ConfigError("must be more than 0", where=f"privacy.{name}")
+        if self.noise is not None and self.noise < LEAST_NOISE:
+            raise ConfigError(
+                f"must be {LEAST_NOISE} or more: with less there is no guarantee to speak of", where="privacy.noise"
+            )
+        if not 0 < self.delta < 1:
+            raise ConfigError("must be a chance over 0 and under 1", where="privacy.delta")
+        if not 0 < self.rate <= 1:
+            raise ConfigError("must be a chance over 0, or 1", where="privacy.rate")
