@@ -20,7 +20,6 @@ from clinnlp.tasks.base import PARTS, Answers, Example, Task
 if TYPE_CHECKING:
     import torch
 
-    from clinnlp.core.report import Report
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 
@@ -186,19 +185,6 @@ class Ner(Task):
         from clinnlp.evaluation.calibration_report import before_and_after
 
         return before_and_after(gold, predicted, self.calibration, seed=seed)
-
-    def evaluate(
-        self,
-        gold: Sequence[Document],
-        predicted: Sequence[Document],
-        schema: LabelSchema,
-        seed: int,
-        method: Literal["percentile", "bca"] = "percentile",
-    ) -> "Report":
-        """Strict span scores of whole documents."""
-        from clinnlp.evaluation.score import evaluate
-
-        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)
 
 
 def _transitions(model: "torch.nn.Module") -> "torch.Tensor":

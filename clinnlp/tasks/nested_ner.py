@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from clinnlp.tasks.base import Answers, Example, Row, Task
 if TYPE_CHECKING:
     import torch
 
-    from clinnlp.core.report import Report
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 CANDIDATES = "clinnlp: spans under the threshold"  # in the meta of a document, until a threshold is chosen
@@ -208,19 +207,6 @@ class NestedNer(Task):
         from clinnlp.evaluation.calibration_report import before_and_after
 
         return before_and_after(gold, predicted, self.calibration, seed=seed)
-
-    def evaluate(
-        self,
-        gold: Sequence[Document],
-        predicted: Sequence[Document],
-        schema: LabelSchema,
-        seed: int,
-        method: Literal["percentile", "bca"] = "percentile",
-    ) -> "Report":
-        """Strict span scores of whole documents."""
-        from clinnlp.evaluation.score import evaluate
-
-        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)
 
 
 def _marked(row: Row, mark: NDArray[np.bool_]) -> NDArray[np.int64]:

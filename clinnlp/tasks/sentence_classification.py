@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from clinnlp.text.sentences import sentences
 if TYPE_CHECKING:
     import torch
 
-    from clinnlp.core.report import Report
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
 
 SENTENCE = "SENTENCE"  # the label of a span that says where a sentence is, and not of what class
@@ -132,19 +131,6 @@ class SentenceClassification(Task):
         from clinnlp.evaluation.calibration_report import before_and_after
 
         return before_and_after(gold, predicted, self.calibration, seed=seed)
-
-    def evaluate(
-        self,
-        gold: Sequence[Document],
-        predicted: Sequence[Document],
-        schema: LabelSchema,
-        seed: int,
-        method: Literal["percentile", "bca"] = "percentile",
-    ) -> "Report":
-        """Scores of sentences as spans: with given bounds micro F1 is the share of sentences with the right class."""
-        from clinnlp.evaluation.score import evaluate
-
-        return evaluate(gold, predicted, labels=schema.labels, seed=seed, task="ner", method=method)
 
 
 def _sentences(document: Document, schema: LabelSchema) -> list[tuple[int, int]]:
