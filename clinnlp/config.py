@@ -163,6 +163,9 @@ def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:
             made = field.default_factory()
             default = name_of(made) if hasattr(made, "kind") else str(made)
         rows.append((where, default, meanings.get(field.name, "")))
+        for arm in typing.get_args(hints[field.name]):  # settings that may be left out whole
+            if dataclasses.is_dataclass(arm) and isinstance(arm, type) and not hasattr(arm, "kind"):
+                rows += describe(arm, where)
     return rows
 
 
@@ -191,6 +194,10 @@ def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
         if not isinstance(raw, list):
             raise ConfigError(f"should be a list, got {type(raw).__name__}", where=path)
         return tuple(_value(typing.get_args(hint)[0], item, f"{path}[{index}]") for index, item in enumerate(raw))
+    if typing.get_origin(hint) in (dict, Mapping) and dataclasses.is_dataclass(typing.get_args(hint)[1]):
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"should be settings by name, got {type(raw).__name__}", where=path)
+        return {str(name): _value(typing.get_args(hint)[1], item, _join(path, name)) for name, item in raw.items()}
     if hasattr(hint, "kind"):
         options = dict(raw) if isinstance(raw, Mapping) else {"name": raw}
         # options without a name are those of the default plug-in: --strategy.rank 8

@@ -183,3 +183,12 @@ def test_describe_gives_dotted_names_defaults_and_meanings() -> None:
     assert rows["strategy"] == ("lora", "A plug-in.")
     assert rows["from"] == ("None", "A key that Python cannot have.")
     assert rows["out"][0] == "required"
+
+
+def test_settings_that_may_be_left_out_whole_are_listed_too() -> None:
+    from clinnlp.recipes.finetune import Finetune
+
+    rows = {name: (default, meaning) for name, default, meaning in config.describe(Finetune)}
+    assert rows["privacy"][0] == "None"
+    assert rows["privacy.clip"] == ("0.1", "Largest gradient norm of one patient.")
+    assert not any(name.startswith(("domain.", "task.")) for name in rows), "plug-ins are named, not opened"

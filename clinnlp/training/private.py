@@ -118,7 +118,7 @@ class Patients:
             self.task.collate(examples[at : at + self.batch], self.pad_id)
             for at in range(0, len(examples), self.batch)
         ]  # fmt: skip
-        items = torch.tensor(sum(int((part["labels"] != -100).sum()) for part in parts), device=device)
+        items = torch.tensor(max(sum(int((part["labels"] != -100).sum()) for part in parts), 1), device=device)
         found = 0.0
         for part in parts:
             here = {name: values.to(device) for name, values in part.items()}
