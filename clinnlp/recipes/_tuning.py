@@ -12,7 +12,8 @@ from clinnlp.recipes.finetune import Finetune
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-FIXED = ("out", "data", "task.name", "with_text", "with_text_notes")  # equal in all trials, or they cannot be compared
+# equal in all trials, or they cannot be compared; trials with privacy would each spend some
+FIXED = ("out", "data", "task.name", "privacy", "with_text", "with_text_notes")
 CHOICE = "fit.learning_rate: {low: 1e-4, high: 2e-3, log: true}, or strategy.rank: [8, 16, 64]"
 
 

@@ -20,6 +20,8 @@ from clinnlp.evaluation.attributes import attribute_class
 from clinnlp.models.folder import Card
 from clinnlp.models.load import Base
 from clinnlp.tasks.base import Row, Task
+from clinnlp.training.private import Account, Patients
+from clinnlp.training.settings import Privacy
 from tests.tiny import TOKENIZER_OF
 
 NAMES = plugins.names("tasks")
@@ -145,6 +147,23 @@ def test_loss_is_the_same_however_a_step_is_divided(name: str, options: dict[str
         assert sum(items(part) for part in parts) == count
         assert abs(sum(float(task.loss(model, part, count)) for part in parts) - together) < 1e-6
         assert together > 0
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_a_patient_is_clipped_as_one_however_its_rows_are_read(name: str, options: dict[str, Any], tiny: Tiny) -> None:
+    task, schema = prepared(name, window=16, overlap=4, **options)
+    tokenizer = NoteTokenizer.load(tiny("bert"))
+    model = model_for(task, schema, tiny("bert")).eval()
+    examples, _ = task.examples(documents(), tokenizer, schema)
+    whole = task.collate(examples, tokenizer.pad_id)
+    task.loss(model, dict(whole), items(whole)).backward()
+    expected = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    norm = float(torch.stack([grad.norm() for grad in expected.values()]).norm())
+    for clip, factor in ((2 * norm, 1.0), (norm / 4, 0.25)):
+        account = Account(Privacy(noise=1.0, clip=clip, rate=1.0), patients=1, steps=1, noise=0.0)
+        Patients([examples], task, tokenizer.pad_id, 1, account, (1, 2)).gradient(model, 0)
+        for name, grad in expected.items():
+            assert torch.allclose(model.get_parameter(name).grad, factor * grad, atol=1e-5), name
 
 
 Oracle = Callable[[Document, NoteTokenizer, Sequence[Row], LabelSchema], list[NDArray[Any]]]

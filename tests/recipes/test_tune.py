@@ -86,6 +86,7 @@ def test_the_settings_own_values_come_first_if_they_lie_in_the_space() -> None:
         ('{"strategy": [lora, lorra]}', "space.strategy: "),
         ('{"data.dev_share": [0.1, 0.2]}', "space.data.dev_share: this setting is the same in all trials"),
         ('{"task": [ner, note_classification]}', "space.task: this setting is the same in all trials"),
+        ('{"privacy.epsilon": [1, 8]}', "space.privacy.epsilon: this setting is the same in all trials"),
     ],
 )
 def test_a_bad_space_is_told_before_anything_starts(
