@@ -15,13 +15,14 @@ from clinnlp.formats.base import read
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._attributes import as_scored, attributes_of
 from clinnlp.recipes._data import DataSettings, data_sha256, load_documents, load_splits
+from clinnlp.recipes._multitask import VERB, OneTask
 from clinnlp.recipes._scores import flat
 from clinnlp.recipes.crossvalidate import CrossValidate
 from clinnlp.recipes.evaluate import Evaluate
 from clinnlp.recipes.finetune import Finetune
 from clinnlp.text.folds import Folds
 
-VERBS = {"finetune": Finetune, "evaluate": Evaluate, "crossvalidate": CrossValidate}
+VERBS = {"finetune": Finetune, "evaluate": Evaluate, "crossvalidate": CrossValidate, VERB: OneTask}
 """The verbs whose runs hold predictions, with their settings."""
 PREDICTIONS = "predictions.jsonl"
 

@@ -123,7 +123,7 @@ def train_and_score(
         splits.waived += check_trained_on(Path(settings.base), splits.test, settings.data.allow)
 
     # 2. base model, with a fresh head
-    trained = _prepare(settings, task, schema)
+    trained = prepare_model(settings, task, schema)
     run.pin("weights", {"base": trained.card.base_sha256})
 
     # 3. train; the dev split chooses the weights
@@ -133,7 +133,7 @@ def train_and_score(
     write_json(run.folder / "alignment.json", ledger)
     if splits.dev and (settings.privacy is None or settings.privacy.public_dev):
         adaptation.side(dev=True)
-        trained.task = trained.task.tune(splits.dev, _predict(trained, splits.dev))
+        trained.task = trained.task.tune(splits.dev, predict_all(trained, splits.dev))
     adaptation.fold()
 
     # 4. save, and prove in a fresh process that what was saved answers the same
@@ -143,18 +143,18 @@ def train_and_score(
 
     # 5. score the test split, once; dev where there is no test
     guarantee = dict(trained.card.privacy or {})
-    facts = _facts(settings, trained, splits, fitted) | weights | proof | adaptation.facts | guarantee
+    facts = facts_of(settings, trained, splits, fitted) | weights | proof | adaptation.facts | guarantee
     facts["model MB"] = round(megabytes(run.folder / "model"), 1)
     facts |= {"waived": "; ".join(splits.waived)} if splits.waived else {}
     notices = adaptation.notices()
-    _score(settings, trained, replace(splits, train=labeled), run, facts, notices)
+    score_and_report(settings, trained, replace(splits, train=labeled), run, facts, notices)
     write_json(run.folder / "training.json", {"format_version": 1, "history": fitted.history})
     run.finish(facts)
     checkpoints.remove()
     log.info("saved %s", run.folder / "model")
 
 
-def _score(
+def score_and_report(
     settings: Finetune, trained: "Trained", splits: Splits, run: Run, facts: dict[str, Any], notices: list[str]
 ) -> None:
     """Score the test notes, or dev where there are none, and write the report."""
@@ -162,14 +162,14 @@ def _score(
     if not gold:
         log.warning("neither dev nor test notes: the model is saved without a score")
         return
-    predicted = _predict(trained, gold)
+    predicted = predict_all(trained, gold)
     report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed)
     perfect = trained.task.perfect(gold, trained.tokenizer, trained.schema)
     notices = [*(base_notices(settings.origin, gold) if settings.base is not None else ()), *notices]
     told = read_as(str(getattr(settings.data, name) or settings.data.train), settings.data.format, "gold")
     known = (splits.train, splits.waived, settings.seed, notices, told)
     scored = Scored(gold, predicted, report, trained.task, perfect, *known)
-    title = f"clinnlp finetune: scores on {name}"
+    title = f"clinnlp {run.manifest.verb}: scores on {name}"
     scored.write(run, title, facts | {"scored on": name})
     if settings.with_text:
         scored.write_text(run.folder, title, settings.with_text_notes)
@@ -177,7 +177,7 @@ def _score(
     log.info("scores on %s:\n%s", name, (run.folder / "report.txt").read_text(encoding="utf-8"))
 
 
-def _prepare(settings: Finetune, task: Task, schema: Any) -> "Trained":
+def prepare_model(settings: Finetune, task: Task, schema: Any) -> "Trained":
     """The base model with a head for the task, and everything that goes with it."""
     from transformers import set_seed
 
@@ -234,7 +234,7 @@ def _train(
 
     def dev_score() -> float:
         adaptation.side(dev=True)
-        report = task.evaluate(splits.dev, _predict(trained, splits.dev), trained.schema, settings.seed)
+        report = task.evaluate(splits.dev, predict_all(trained, splits.dev), trained.schema, settings.seed)
         adaptation.side(dev=False)
         found: Any = reduce(getitem, task.dev_score.split("."), report.as_dict())
         value = float(found or 0.0)
@@ -255,13 +255,14 @@ def _train(
     return fitted, {"train": alignment.as_dict()}, weights
 
 
-def _predict(trained: "Trained", documents: Sequence[Document]) -> list[Document]:
+def predict_all(trained: "Trained", documents: Sequence[Document]) -> list[Document]:
+    """What a model says of the documents."""
     from clinnlp.labeling.predict import predict
 
     return list(predict(trained, documents))
 
 
-def _facts(settings: Finetune, trained: "Trained", splits: Splits, fitted: "Fit") -> dict[str, Any]:
+def facts_of(settings: Finetune, trained: "Trained", splits: Splits, fitted: "Fit") -> dict[str, Any]:
     """What a reader must know beside the scores."""
     return {
         "task": type(settings.task).__name__,

@@ -33,7 +33,7 @@ class Killed(BaseException):
     scope="module",
     params=[
         *("pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything", "top_layers"),
-        *("dann", "mmd", "subspace", "reweight"),
+        *("dann", "mmd", "subspace", "reweight", "multitask"),
     ],
 )
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
@@ -60,6 +60,8 @@ def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: P
                      *LABELED, "--domain", "subspace", "--strategy.cache", "true"),
         "reweight": ("finetune", "--base", tiny("bert"), *data, *target, *FAST, *LORA, *LABELED, "--domain", "reweight",
                      "--fit.balance", 0.5),
+        "multitask": ("multitask", "--base", tiny("bert"), *data, *FAST, *LORA[:4], *LABELED, "--tasks.spans.task",
+                      "ner", "--tasks.notes.task", "note_classification", "--tasks.notes.weight", 2),
     }  # fmt: skip
     return commands[request.param]
 
@@ -75,8 +77,8 @@ def whole(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def left(out: Path) -> dict[str, bytes]:
     """All that a run is for, byte by byte: the model, the predictions and the scores."""
     files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    kept = {name: content for name, content in files.items() if name.startswith(("model/", "predictions"))}
-    if out.name == "run" and "predictions.jsonl" in kept:
+    kept = {name: content for name, content in files.items() if "model/" in name or "predictions" in name}
+    if out.name == "run" and kept.keys() & {"predictions.jsonl", "spans/predictions.jsonl"}:
         kept["metrics.json"] = files["metrics.json"]
     return kept
 
