@@ -1,5 +1,6 @@
 """Settings from YAML and flags: strict, typed, and the same after a round trip."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class Outer:
     """A plug-in whose options stand beside it."""
     source: str | None = field(default=None, metadata={"key": "from"})
     """A key that Python cannot have."""
+    named: Mapping[str, Inner] = field(default_factory=dict)
+    """Settings by name."""
     count: int | None = None
     """A number."""
     sure: bool = False
@@ -61,6 +64,7 @@ def build(**raw: Any) -> Outer:
         {"strategy": "full"},
         {"strategy": {"name": "lora", "rank": 4}, "several": [{"epochs": 1}, {"mode": "slow"}]},
         {"format": "conll", "tag_column": 2},
+        {"named": {"a": {"epochs": 1}, "b": {}}},
     ],
 )
 def test_plain_values_build_the_same_settings_again(raw: dict[str, Any]) -> None:
@@ -87,7 +91,9 @@ def test_plugins_by_name_by_options_or_both() -> None:
     ("raw", "message"),
     [
         ({"inner": {"epoch": 1}}, "inner.epoch: unknown key. Next: Did you mean 'epochs'?"),
-        ({"zzz": 1}, "zzz: unknown key. Next: There are: out, inner, several, strategy, format, from, count, sure,"),
+        ({"zzz": 1}, "zzz: unknown key. Next: There are: out, inner, several, strategy, format, from, named, count,"),
+        ({"named": {"a": {"epoch": 1}}}, "named.a.epoch: unknown key. Next: Did you mean 'epochs'?"),
+        ({"named": ["a"]}, "named: should be settings by name, got list"),
         ({"several": [{"epoch": 1}]}, "several[0].epoch: unknown key. Next: Did you mean 'epochs'?"),
         ({"several": {"epochs": 1}}, "several: should be a list, got dict."),
         ({"count": "many"}, "count: should be a valid integer, unable to parse string as an integer, got str."),

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Together:
-    """Model folders with names as one model, whose spans and labels tell which of them said so."""
+    """Model folders with names as one model, whose spans and labels tell which of them said so.
+
+    With `spans_of` models of attributes say them of the spans that the model of this name finds.
+    """
 
     models: tuple[ModelFolder, ...]
+    spans_of: str | None = None
 
     @property
     def marks_spans(self) -> bool:
@@ -40,10 +44,11 @@ class Together:
         groups = alike(members)
         for group in groups:
             share([members[number] for number in group])
+        names = [member.name for member in members]
+        source = names.index(self.spans_of) if self.spans_of else None
 
         def predict(documents: Sequence[Document], batch_tokens: int) -> list[Document]:
-            said = predict_together(members, groups, documents, batch_tokens)
-            names = [member.name for member in members]
+            said = predict_together(members, groups, documents, batch_tokens, source)
             return [
                 joined(document, dict(zip(names, each, strict=True)))
                 for document, *each in zip(documents, *said, strict=True)
@@ -83,14 +88,17 @@ def alike(members: Sequence[Member]) -> list[list[int]]:
 
 
 def predict_together(
-    members: Sequence[Member], groups: Sequence[Sequence[int]], documents: Sequence[Document], batch_tokens: int
-) -> list[list[Document]]:
+    members: Sequence[Member], groups: Sequence[Sequence[int]], documents: Sequence[Document], batch_tokens: int,
+    source: int | None = None,
+) -> list[list[Document]]:  # fmt: skip
     """What each model says of the documents of one chunk.
 
     Rows are cut into the batches that each model would make by itself, and a batch is answered by all models of a group
-    before the next one comes.
+    before the next one comes. With `source` the spans of that model get the attributes that others say of them, in
+    place of those that the documents come with.
     """
     said: dict[int, list[Document]] = {}
+    later: list[tuple[int, Reading, list[Any]]] = []
     readings: dict[object, Reading] = {}
     for group in groups:
         first = members[group[0]]
@@ -106,7 +114,14 @@ def predict_together(
                 for index, answer in zip(batch, members[number].run(given, batch_tokens), strict=True):
                     answers[number][index] = answer
         for number in group:
-            said[number] = reading.decode(members[number].trained, answers[number])
+            if source is not None and members[number].trained.task.marks_spans:
+                later.append((number, reading, answers[number]))
+            else:
+                said[number] = reading.decode(members[number].trained, answers[number])
+    for number, reading, found in sorted(later, key=lambda one: one[0]):
+        assert source is not None
+        said[source] = replace(reading, documents=said[source]).decode(members[number].trained, found)
+        said[number] = [replace(document, spans=()) for document in said[source]]
     return [said[number] for number in range(len(members))]
 
 

@@ -49,6 +49,9 @@ class Label(Options):
     """Model folder of a finetune or export run; or give several as models."""
     models: dict[str, Path] = field(default_factory=dict)
     """Models that label in one pass, by names of your choice: --models.drugs DIR --models.type DIR."""
+    spans_of: str | None = None
+    """Of models, the one whose spans get the attributes that a model of span_attributes says, in the same pass; null:
+    those that notes come with get them."""
     notes: str
     """The notes: a file, a folder or a quoted glob."""
     out: str
@@ -85,6 +88,10 @@ class Label(Options):
             raise ConfigError(
                 f"{len(bad)} names are not made of letters, digits, - and _ alone", where="models", next="choose others"
             )
+        if self.spans_of is not None and self.spans_of not in self.models:
+            raise ConfigError(
+                "no model has this name", where="spans_of", next=f"give one of {', '.join(self.models) or 'models'}"
+            )
 
 
 def run(settings: Label) -> int:
@@ -95,14 +102,15 @@ def run(settings: Label) -> int:
     models, decided = _models(settings)
     if settings.plan:
         return _plan(settings, source, models, decided)
-    model = _together(models)
+    model = _together(models, settings.spans_of)
     values = config.plain(settings)
     semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
     fingerprint = model.fingerprint() | semantic if decided else semantic
 
     def decide(store: Store) -> Model:
         use_a_share(settings)
-        return _together(pin(store, models, lambda: Sample(source, settings).kept, settings.bound))
+        chosen = pin(store, models, lambda: Sample(source, settings).kept, settings.bound)
+        return _together(chosen, settings.spans_of)
 
     # 2. the run: new, or gone on with
     with open_run(settings.out, source, model, fingerprint, settings, None if decided else decide) as run:
@@ -148,8 +156,18 @@ def _models(settings: Label) -> tuple[Models, bool]:
     return models, all(Card.read(model.folder).engine for model in models)
 
 
-def _together(models: Models) -> Model:
-    return Together(models) if models[0].name else models[0]
+def _together(models: Models, spans_of: str | None) -> Model:
+    """The models as one. Raises ConfigError if `spans_of` finds no spans, or no other says attributes of them."""
+    if spans_of is not None:
+        tasks = {model.name: Card.read(model.folder).task for model in models}
+        source = tasks[spans_of]
+        finds = source.dev_score.startswith("entity.") and not source.marks_spans
+        if not finds or not any(task.marks_spans for task in tasks.values()):
+            raise ConfigError(
+                "this takes one model that finds spans and another that says attributes of them", where="spans_of",
+                next="name a model of ner, beside one of span_attributes, or leave it out",
+            )  # fmt: skip
+    return Together(models, spans_of) if models[0].name else models[0]
 
 
 def _engine(run: LabelingRun) -> Engine | None:
@@ -164,7 +182,7 @@ def _plan(settings: Label, source: Notes, models: Models, decided: bool) -> int:
     if not decided:
         use_a_share(settings)
         models, _ = try_engines(models, sample.kept, settings.bound)
-    told = forecast(sample, _together(models), settings)
+    told = forecast(sample, _together(models, settings.spans_of), settings)
     tokenizer = NoteTokenizer.load(models[0].folder)
     tokens = sum(map(len, tokenizer.encode_many([note.text for note in sample.kept])))
     share = tokens / max(sum(len(note.text) for note in sample.kept), 1)

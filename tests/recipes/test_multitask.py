@@ -124,6 +124,39 @@ def test_one_pass_says_what_separate_runs_say(run: Path, data: Path, tmp_path: P
             assert own == list(zip(one.labels, one.label_scores, strict=True))
 
 
+def test_attributes_of_spans_that_are_found_in_the_same_pass(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those that a second run says of the spans of a first; each span comes once, with its attributes."""
+    bare = [json.loads(line) for line in (data / "test.jsonl").read_text(encoding="utf-8").splitlines()]
+    source = write_jsonl(tmp_path / "bare.jsonl", [{"id": note["id"], "text": note["text"]} for note in bare])
+    words = ("label", "--workers", 0, "--notes", source)
+    named = [word for name in NAMES for word in (f"--models.{name}", run / name / "model")]
+    assert command(*words, *named, "--spans_of", "entities", "--out", tmp_path / "all") == 0
+    first = ("--model", run / "entities" / "model", "--to", "jsonl", "--to_path", tmp_path / "found.jsonl")
+    assert command(*words, *first, "--out", tmp_path / "first") == 0
+    second = ("label", "--workers", 0, "--notes", tmp_path / "found.jsonl", "--model", run / "attributes" / "model")
+    assert command(*second, "--out", tmp_path / "second") == 0
+    together, apart = (clinnlp.read_labels(tmp_path / name).spans for name in ("all", "second"))
+    assert set(together.model) == {"entities"} and len(together) == len(apart) > 12
+    same = ["document_id", "start", "end", "label", "score"]
+    pandas.testing.assert_frame_equal(together[same], apart[same], check_exact=True)
+    said = [{k: v for k, v in json.loads(one).items() if k.startswith("new")} for one in together.attributes]
+    assert said == [{k: v for k, v in json.loads(one).items() if k.startswith("new")} for one in apart.attributes]
+    assert any(one.get("new") for one in said) and not all(one.get("new") for one in said)
+    assert command(*words, *named, "--out", tmp_path / "all") == 4, "another setting, another run"
+    capsys.readouterr()
+    for wrong, told in (
+        ("drugs", "spans_of: no model has this name. Next: give one of entities, type, attributes"),
+        ("type", "spans_of: this takes one model that finds spans and another that says attributes of them"),
+        ("attributes", "spans_of: this takes one model that finds spans"),
+    ):
+        assert command(*words, *named, "--spans_of", wrong, "--out", tmp_path / "b") == 2
+        assert told in capsys.readouterr().err
+    assert command(*words, *named[:4], "--spans_of", "entities", "--out", tmp_path / "b") == 2
+    assert "name a model of ner, beside one of span_attributes" in capsys.readouterr().err
+
+
 def test_a_model_scores_by_itself_as_in_the_run_and_knows_all_that_was_trained_on(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
