@@ -283,3 +283,29 @@ def test_a_task_may_not_train_on_what_another_is_scored_on(
     told = capsys.readouterr().err
     assert "groups (patients) in both train notes of type and test notes of entities: 2" in told
     assert "split all tasks by the same patients, or --data.allow groups" in told
+
+
+KINDS = {
+    "bf16": ("--fit.precision", "bf16"),
+    "recompute, ema": ("--fit.recompute", "true", "--fit.average", "ema"),
+    "gradual": ("--strategy", "gradual_unfreeze", "--fit.layer_decay", 0.9, "--fit.base_penalty", 0.1,
+                "--fit.fresh_layers", 1),
+    "top": ("--strategy", "top_layers", "--strategy.cache", "false"),
+    "half, balanced": ("--strategy.layers", "top_half", "--fit.accumulate", 2, "--fit.balance", 1.0),
+    "other heads": ("--tasks.entities.task.crf", "true", "--tasks.nest.task", "nested_ner", "--tasks.nest.task.window",
+                    24, "--tasks.nest.task.overlap", 8, "--tasks.type.task.pooling", "attention"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert", "deberta_v2", "electra"])
+@pytest.mark.parametrize("how", KINDS)
+def test_one_encoder_is_left_whatever_moves(
+    tiny: Callable[[str], Path], data: Path, tmp_path: Path, kind: str, how: str
+) -> None:
+    words = words_of(tiny, data, "--fit.max_steps", 3, "--fit.evaluations", 1, *KINDS[how], kind=kind)
+    assert command(*words, "--out", tmp_path / "run") == 0
+    folders = sorted((tmp_path / "run").glob("*/model"))
+    members = [Member.load(ModelFolder(folder, None, None, folder.parent.name)) for folder in folders]
+    assert [len(group) for group in alike(members)] == [4 if how == "other heads" else 3]
+    assert share(members) == 1
