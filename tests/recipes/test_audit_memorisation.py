@@ -330,17 +330,17 @@ def test_a_piece_of_a_long_note_counts_for_its_note(tiny: Tiny, tmp_path: Path) 
 
     from clinnlp.core.document import Document
     from clinnlp.encode.tokens import NoteTokenizer
-    from clinnlp.recipes.audit_memorisation import AuditMemorisation, _model, _source
-    from clinnlp.training.memorisation import note_losses
+    from clinnlp.recipes.audit_memorisation import AuditMemorisation, _model
+    from clinnlp.training.memorisation import masked_notes, note_losses
 
     tokenizer = NoteTokenizer.load(tiny("bert"))
     settings = AuditMemorisation(str(tiny("bert")), tmp_path, "t", "h", block=16, draws=3)
     model, size = _model(settings.model, tokenizer, settings)
     notes = [Document(str(n), note["text"]) for n, note in enumerate(made("x", 3))] + [Document("3", "___")]
-    source = _source(settings, notes, tokenizer, size)
+    source = masked_notes(notes, tokenizer, size, settings.seed)
     losses, masked = note_losses(model, source, settings.draws, 4)
     assert len(source.lengths) > 8 and masked[3] == 0 and np.isnan(losses[3]), "a placeholder is never guessed"
-    pieces = [sum(first >= bound for bound in source.blocks.store.bounds[1:]) for ((first, _),) in source.blocks.rows]
+    pieces = source.blocks.notes.tolist()
     assert all(masked[note] >= 3 * pieces.count(note) for note in range(3)), "one token of each piece at least"
     again, _ = note_losses(model, source, settings.draws, 64)
     assert losses[:3] == pytest.approx(again[:3], abs=1e-5), "rows beside a row change nothing"
