@@ -484,17 +484,17 @@ REFUSALS: list[tuple[Make, int, str]] = [
     (
         another_verb, 2,
         "clinnlp: error[CLN-C2] RUN: a run of 'label' cannot be compared. Kept: nothing was written. "
-        "Next: give runs of finetune, evaluate, crossvalidate.\n",
+        "Next: give runs of finetune, evaluate, crossvalidate, multitask task.\n",
     ),
     (
         no_run, 2,
         "clinnlp: error[CLN-C2] RUN: no run lies here: there is no manifest.json. Kept: nothing was written. "
-        "Next: give the folders of finetune, evaluate, crossvalidate runs.\n",
+        "Next: give the folders of finetune, evaluate, crossvalidate, multitask task runs.\n",
     ),
     (
         without_score, 2,
         "clinnlp: error[CLN-C2] RUN: this run was saved without a score: there is no metrics.json. "
-        "Kept: nothing was written. Next: give the folders of finetune, evaluate, crossvalidate runs.\n",
+        "Kept: nothing was written. Next: give the folders of finetune, evaluate, crossvalidate, multitask task runs.\n",
     ),
     (
         broken, 7,
