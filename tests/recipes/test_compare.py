@@ -494,7 +494,8 @@ REFUSALS: list[tuple[Make, int, str]] = [
     (
         without_score, 2,
         "clinnlp: error[CLN-C2] RUN: this run was saved without a score: there is no metrics.json. "
-        "Kept: nothing was written. Next: give the folders of finetune, evaluate, crossvalidate, multitask task runs.\n",
+        "Kept: nothing was written. Next: give the folders of finetune, evaluate, crossvalidate, multitask task "
+        "runs.\n",
     ),
     (
         broken, 7,
