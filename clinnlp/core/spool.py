@@ -4,12 +4,14 @@ import json
 import os
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from clinnlp.core.document import Document, Span
 from clinnlp.errors import StorageError
+
+Item = TypeVar("Item")
 
 
 def nameless_file(folder: Path) -> Any:
@@ -31,7 +33,23 @@ def write(file: Any, raw: Any) -> None:
         raise StorageError(f"cannot write to the folder of the run: {error.strerror}", next="make room there") from None
 
 
-class Spool(Sequence[Document]):
+class _Made(Sequence[Item]):
+    """A sequence whose items are made when they are asked for, each from its place."""
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [self._at(number) for number in range(*place.indices(len(self)))]
+        return self._at(range(len(self))[place])
+
+    def _at(self, place: int) -> Item:
+        raise NotImplementedError
+
+
+class Spool(_Made[Document]):
     """Documents in a nameless file, in the order that they came; each is read anew when it is asked for.
 
     What `meta` holds must be JSON. Raises StorageError if the disk is full.
@@ -53,18 +71,11 @@ class Spool(Sequence[Document]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> Document: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Document]: ...
-    def __getitem__(self, place: int | slice) -> Document | list[Document]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        number = range(len(self))[place]
+    def _at(self, place: int) -> Document:
         if self._written < len(self):
             write(self._file, b"")
             self._written = len(self)
-        start, end = self._ends[number], self._ends[number + 1]
+        start, end = self._ends[place], self._ends[place + 1]
         id, text, spans, labels, group, meta = json.loads(os.pread(self._file.fileno(), end - start, start))
         return Document(id, text, tuple(map(_span, spans)), tuple(labels), group, meta)
 
@@ -74,7 +85,7 @@ def _span(held: list[Any]) -> Span:
     return Span(start, end, label, score, attributes, tuple((first, last) for first, last in fragments))
 
 
-class Part(Sequence[Document]):
+class Part(_Made[Document]):
     """Some documents of a sequence, by their places."""
 
     def __init__(self, whole: Sequence[Document], places: Sequence[int]) -> None:
@@ -88,17 +99,11 @@ class Part(Sequence[Document]):
     def __len__(self) -> int:
         return len(self.places)
 
-    @overload
-    def __getitem__(self, place: int) -> Document: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Document]: ...
-    def __getitem__(self, place: int | slice) -> Document | list[Document]:
-        if isinstance(place, slice):
-            return [self.whole[number] for number in self.places[place]]
+    def _at(self, place: int) -> Document:
         return self.whole[self.places[place]]
 
 
-class Texts(Sequence[str]):
+class Texts(_Made[str]):
     """The texts of documents."""
 
     def __init__(self, documents: Sequence[Document]) -> None:
@@ -107,14 +112,5 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.documents)
 
-    def __iter__(self) -> Iterator[str]:
-        return (document.text for document in self.documents)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [document.text for document in self.documents[place]]
+    def _at(self, place: int) -> str:
         return self.documents[place].text

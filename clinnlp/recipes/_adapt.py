@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp import config
 from clinnlp.core.document import Document
+from clinnlp.core.ranks import ranks
 from clinnlp.core.schema import LabelSchema
 from clinnlp.domains.base import HEAD, Domain
 from clinnlp.encode.tags import Alignment
@@ -38,6 +39,10 @@ def check_domain(domain: Domain | None, data: TrainingData, strategy: Strategy) 
     if data.target is None:
         raise ConfigError(
             f"{name} needs notes of the target, which take no labels", where="domain", next="give --data.target PATH"
+        )
+    if domain.does == "loss" and ranks() > 1:
+        raise ConfigError(
+            f"{name} compares both sides in the batch of one process", where="domain", next="start it without torchrun"
         )
     if domain.does == "loss" and strategy.caches:
         raise ConfigError(
@@ -103,7 +108,9 @@ class Adaptation:
         for note, weight in zip(notes, weights, strict=True):
             if weight:
                 made, alignment = task.examples([note], tokenizer, schema)
-                examples, own, ledger = examples + made, own + [weight] * len(made), ledger + alignment
+                examples += made
+                own += [weight] * len(made)
+                ledger += alignment
         return examples, own, ledger
 
     def install(self, trained: "Trained", heads: list[str], examples: Sequence[Example], fit: "SupervisedFit") -> None:

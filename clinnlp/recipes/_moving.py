@@ -5,22 +5,21 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clinnlp.strategies.base import levels, parameter_groups
+from clinnlp.strategies.base import Strategy, levels, parameter_groups
 
 if TYPE_CHECKING:
-    from clinnlp.recipes.finetune import Finetune
+    from clinnlp.training.settings import SupervisedFit
 
 log = logging.getLogger("clinnlp")
 
 
 def what_moves(
-    settings: "Finetune", model: Any, heads: list[str]
+    strategy: Strategy, fit: "SupervisedFit", model: Any, heads: list[str]
 ) -> tuple[list[dict[str, Any]], Callable[[float], Collection[str]], dict[str, int]]:
     """Optimizer groups, the names of the weights that move at a share of the steps, and the counts of weights."""
     from clinnlp.training.fresh import check_fresh
     from clinnlp.training.moving import layer_rate, moving_table
 
-    strategy, fit = settings.strategy, settings.fit
     rate = fit.learning_rate or strategy.default_learning_rate
     head_rate = strategy.head_learning_rate or rate
     every = levels(model, heads)

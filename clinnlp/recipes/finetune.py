@@ -230,7 +230,7 @@ def _train(
     heads = head_names(trained.model)
     trained.model = settings.strategy.apply(trained.model)
     adaptation.install(trained, heads, examples, fitting)
-    groups, moving, weights = what_moves(settings, trained.model, heads)
+    groups, moving, weights = what_moves(settings.strategy, settings.fit, trained.model, heads)
 
     def dev_score() -> float:
         adaptation.side(dev=True)

@@ -154,8 +154,7 @@ def _train(settings: Multitask, members: Sequence[Member], run: Run) -> tuple[An
     models = [one.trained.model for one in members]
     share_encoder(models)
     whole = Several(models)
-    moved: Any = settings  # it has the strategy and fit that are asked for
-    groups, moving, weights = what_moves(moved, whole, heads)
+    groups, moving, weights = what_moves(strategy, settings.fit, whole, heads)
     portions = [Portion(one.trained.task, one.examples, one.settings.weight) for one in members]
     pad = members[0].trained.tokenizer.pad_id or 0
     source = TasksSource(portions, pad, settings.seed, settings.temperature, settings.fit.balance)

@@ -64,6 +64,14 @@ def test_settings_that_do_not_go_together(
     )
 
 
+def test_a_loss_that_compares_batches_is_for_one_process(
+    words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert clinnlp("finetune", *words, "--domain", "dann", "--out", tmp_path / "run") == 2
+    assert "domain: dann compares both sides in the batch of one process. " in capsys.readouterr().err
+
+
 def test_a_domain_needs_a_target(tiny: Tiny, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--base", tiny("bert"), "--data.train", corpus / "train.jsonl", "--domain", "mmd")
     assert clinnlp("finetune", *words, "--out", tmp_path / "run") == 2
