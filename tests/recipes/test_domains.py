@@ -68,7 +68,7 @@ def test_a_loss_that_compares_batches_is_for_one_process(
     words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert clinnlp("finetune", *words, "--domain", "dann", "--out", tmp_path / "run") == 2
+    assert clinnlp(*words, "--domain", "dann", "--out", tmp_path / "run") == 2
     assert "domain: dann compares both sides in the batch of one process. " in capsys.readouterr().err
 
 
