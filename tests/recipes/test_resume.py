@@ -29,11 +29,14 @@ class Killed(BaseException):
     """The process is gone."""
 
 
+FURTHER = ("scratch", "simcse", "supervised", "notes", "top_layers", "mmd", "subspace", "reweight")
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        *("pretrain", "scratch", "simcse", "supervised", "ner", "notes", "everything", "top_layers"),
-        *("dann", "mmd", "subspace", "reweight", "multitask"),
+        *("pretrain", "ner", "everything", "dann", "multitask"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER),
     ],
 )
 def words(request: pytest.FixtureRequest, tiny: Callable[[str], Path], corpus: Path) -> Words:
