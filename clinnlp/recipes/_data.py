@@ -131,7 +131,7 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
             quarantined.append(record)
         else:
             raise DataError(
-                record.reason, where=record.where, next="correct the record, or --data.bad_records quarantine"
+                record.reason, where=record.where, next="correct the record, or set bad_records to quarantine"
             )
     if not documents:
         raise DataError("no documents", where=path, next="check the path and the format")

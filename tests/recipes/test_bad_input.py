@@ -46,7 +46,7 @@ def jsonl(text: str | bytes, told: str) -> Case:
     """A training file whose second line is bad."""
     raw = text if isinstance(text, bytes) else text.encode()
     refused = (
-        f"error[CLN-D2] n.jsonl line 2: {told}. {NOTHING} Next: correct the record, or --data.bad_records quarantine."
+        f"error[CLN-D2] n.jsonl line 2: {told}. {NOTHING} Next: correct the record, or set bad_records to quarantine."
     )
     return finetune({"n.jsonl": GOOD.encode() + raw}, refused)
 
@@ -103,13 +103,13 @@ REFUSED = {
         {"n.txt": CANARY.encode(), "n.ann": f"T1\tX 0 7\t{CANARY}\n".encode()},
         f"error[CLN-D2] n.ann line 1: the surface is not what stands at the offsets: check the line ends of the text, "
         f"or set mismatches to 'count' to keep the offsets as they are. {NOTHING} "
-        "Next: correct the record, or --data.bad_records quarantine.",
+        "Next: correct the record, or set bad_records to quarantine.",
         "--data.train {t}/n.txt --data.format brat",
     ),
     "too few CoNLL columns": finetune(
         {"n.conll": f"a\tO\n{CANARY}\n".encode()},
         "error[CLN-D2] n.conll line 2: 1 columns are too few: a token and a tag are needed; its sentence is set aside. "
-        f"{NOTHING} Next: correct the record, or --data.bad_records quarantine.",
+        f"{NOTHING} Next: correct the record, or set bad_records to quarantine.",
         "--data.train {t}/n.conll --data.format conll",
     ),
     "invalid UTF-8": jsonl(
