@@ -138,10 +138,17 @@ class Docbin(Format):
             "group": document.group,
             "labels": list(document.labels),
             "meta": dict(document.meta),
-            "spans": [entry for entry in to_spans(document) if len(entry) > 3],
+            "spans": _with_more(to_spans(document)),
         }
         doc.user_data[OURS] = dump_json({key: value for key, value in told.items() if value not in (None, [], {})})
         return doc
+
+
+def _with_more(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The spans that say more than place and label; with their twins there, which are told apart by their order."""
+    places = [(entry["start"], entry["end"], entry["label"]) for entry in entries]
+    more = {place for place, entry in zip(places, entries, strict=True) if len(entry) > len(place)}
+    return [entry for place, entry in zip(places, entries, strict=True) if place in more]
 
 
 def _parts(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clinnlp.core.document import Document, Span
@@ -79,9 +79,13 @@ def documents(draw: st.DrawFn) -> list[Document]:
     return made
 
 
+TWINS = [Document("1", "pain", (Span(0, 4, "A"), Span(0, 4, "A", 0.5), Span(0, 4, "A", 0.25)))]
+
+
 @pytest.mark.parametrize("name", EXACT)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents())
+@example(TWINS)
 def test_any_documents_come_back_exactly(name: str, given_documents: list[Document]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x" / ("notes" if name == "brat" else f"notes.{name}")

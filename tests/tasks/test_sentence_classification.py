@@ -72,8 +72,13 @@ def test_sentences_are_those_given_or_found_by_rules(tiny: Tiny) -> None:
 def test_equal_texts_with_other_sentences_are_read_apart(tiny: Tiny) -> None:
     trained = loaded(tiny, context=False)
     whole = replace(NOTE, id="2", spans=(Span(0, len(TEXT), "A"),))
-    alone = [next(predict(trained, [note])).spans for note in (NOTE, whole)]
-    assert [document.spans for document in predict(trained, [NOTE, whole])] == alone
+    alone = [places(next(predict(trained, [note]))) for note in (NOTE, whole)]
+    assert [places(document) for document in predict(trained, [NOTE, whole])] == alone
+
+
+def places(document: Document) -> list[tuple[int, int, str]]:
+    """The spans without their scores, which are rounded in another way in another batch."""
+    return [(span.start, span.end, span.label) for span in document.spans]
 
 
 def test_models_that_cut_notes_otherwise_are_not_run_together(tiny: Tiny) -> None:
