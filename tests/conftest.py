@@ -1,5 +1,6 @@
 """Fixtures for all tests: offline, tiny tokenizers and models made once, the shared folder where it exists."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,13 @@ def shared() -> Path:
 def _saved_models_are_loaded_here() -> Iterator[None]:
     with in_this_process():
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_loaded_is_not_searched_again() -> None:
+    """Libraries collect garbage after each training and each test of significance, slowly where all of them are loaded."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -41,17 +42,9 @@ def html_report(
     report: Report, title: str, around: Surroundings | Mapping[str, str], panels: Sequence[Panel] = ()
 ) -> str:
     """One HTML page without scripts or outside requests; `panels` stand after the scores."""
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
     if not isinstance(around, Surroundings):
         around = Surroundings(around)
-    folder, names = resources.files("clinnlp.evaluation"), ("report.html.j2", "panel.html.j2")
-    templates = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
-    environment = Environment(
-        loader=DictLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"printable": printable, "shown": shown}
-    page = environment.get_template("report.html.j2").render(
+    page = _template().render(
         title=printable(title),
         top=[(name, lines) for name, lines in (("Waived", around.waived), ("Read first", around.notices)) if lines],
         panels=[*_score_panels(report), *panels],
@@ -61,6 +54,20 @@ def html_report(
         settings=_printable(around.settings),
     )
     return page if page.endswith("\n") else page + "\n"
+
+
+@cache
+def _template() -> Any:
+    """The page's template."""
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    folder, names = resources.files("clinnlp.evaluation"), ("report.html.j2", "panel.html.j2")
+    templates = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in names}
+    environment = Environment(
+        loader=DictLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"printable": printable, "shown": shown}
+    return environment.get_template("report.html.j2")
 
 
 def _score_panels(report: Report) -> Iterator[Panel]:
