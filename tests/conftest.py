@@ -45,7 +45,7 @@ def _saved_models_are_loaded_here() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _what_is_loaded_is_not_searched_again() -> None:
-    """Libraries collect garbage after each training and each test of significance, slowly where all of them are loaded."""
+    """Libraries collect garbage after each training and test of significance, slowly where many are loaded."""
     gc.collect()
     gc.freeze()
 
