@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clinnlp.core.spool import nameless_file, write
 from clinnlp.encode.marks import BEGUN, FRAME, WORD, MarkedText, token_marks
 from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.encode.varlen import VARLEN
 
 if TYPE_CHECKING:
     import torch
@@ -181,12 +182,30 @@ def attention(
 
     `pieces` and `positions` are (B, S); padding has piece -1. A float additive mask (B, 1, S, S) is right
     under both sdpa and eager attention, a boolean one only under sdpa. Padding attends to padding, so that
-    no row of the softmax is empty. Where no row is packed the plain (B, S) mask is given.
+    no row of the softmax is empty. Where no row is packed the plain (B, S) mask is given, and to a model
+    that attends piece by piece (`use_varlen`) where its pieces begin.
     """
-    import torch
-
     if not packed:
         return {"attention_mask": (pieces >= 0).long()}
+    given = _bounds(pieces) if inner(model).config._attn_implementation == VARLEN else _mask(model, pieces)
+    if "position_ids" in inspect.signature(inner(model).forward).parameters:
+        given["position_ids"] = positions + position_offset(model)
+    return given
+
+
+def _bounds(pieces: "torch.Tensor") -> dict[str, Any]:
+    """Where pieces begin, and the last one ends, over all rows."""
+    import torch
+
+    begins = torch.ones_like(pieces, dtype=torch.bool)
+    begins[:, 1:] = pieces[:, 1:] != pieces[:, :-1]
+    bounds = torch.nn.functional.pad(begins.flatten().nonzero().squeeze(1), (0, 1), value=pieces.numel())
+    return {"cu_seq_lens_q": bounds.int().cpu()}
+
+
+def _mask(model: "torch.nn.Module", pieces: "torch.Tensor") -> dict[str, Any]:
+    import torch
+
     config: Any = inner(model).config
     same = pieces[:, None, :, None] == pieces[:, None, None, :]
     nothing = torch.zeros((), dtype=torch.float32, device=pieces.device)
@@ -196,10 +215,7 @@ def attention(
         distance = torch.arange(pieces.shape[1], device=pieces.device)
         near = (distance[:, None] - distance[None, :]).abs() <= config.sliding_window
         mask = {"full_attention": mask, "sliding_attention": torch.where(same & near, nothing, blocked)}
-    given: dict[str, Any] = {"attention_mask": mask}
-    if "position_ids" in inspect.signature(inner(model).forward).parameters:
-        given["position_ids"] = positions + position_offset(model)
-    return given
+    return {"attention_mask": mask}
 
 
 def position_offset(model: "torch.nn.Module") -> int:

@@ -2,23 +2,18 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clinnlp.encode.packing import position_offset
+from clinnlp.encode.varlen import use_varlen
 from clinnlp.engines.base import PROBE, Engine, as_array, batches, check_runner, plain_runner, probe_rows
 from clinnlp.models.device import choose_precision
 from clinnlp.models.load import Runner, Trained
-
-if TYPE_CHECKING:
-    import torch
-
-ATTENTION = "clinnlp_packed"  # the name under which transformers knows our attention
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,7 @@ class _Packed:
     """The runner of a model that was made ready; `per_token` tells its heads apart."""
 
     def __init__(self, model: Any, per_token: bool) -> None:
-        _register_attention()
-        model.set_attn_implementation(ATTENTION)
+        use_varlen(model)
         self.model, self.per_token = model, per_token
         self.device = next(model.parameters()).device
         self.offset = position_offset(model)
@@ -74,7 +68,7 @@ class _Packed:
 
         ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
         positions = torch.from_numpy(np.concatenate([np.arange(len(row)) for row in rows]) + self.offset)
-        bounds = torch.from_numpy(self.bounds.astype(np.int32))  # under the name flash attention has for it
+        bounds = torch.from_numpy(self.bounds.astype(np.int32))
         with torch.inference_mode():
             output = self.model(
                 input_ids=ids[None].to(self.device), position_ids=positions[None].to(self.device), cu_seq_lens_q=bounds
@@ -85,49 +79,6 @@ class _Packed:
         """Hidden states (1, T, H) as (rows, 1, H), of which the head of a whole row reads the first token."""
         output.last_hidden_state = output.last_hidden_state[0, self.bounds[:-1]].unsqueeze(1)
         return output
-
-
-def _register_attention() -> None:
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attention)
-
-
-def _attention(
-    module: Any, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", attention_mask: Any,
-    **given: Any,
-) -> "tuple[torch.Tensor, None]":  # fmt: skip
-    """Attention of each row to itself; query, key and value are (1, heads, T, D), the answer (1, T, heads, D)."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    answer = torch.empty_like(query.transpose(1, 2))
-    for first, rows, length in _alike(given["cu_seq_lens_q"].tolist()):
-        part = slice(first, first + rows * length)
-        q, k, v = (x[0, :, part].view(-1, rows, length, x.shape[3]).transpose(0, 1) for x in (query, key, value))
-        mask = _near(length, given.get("sliding_window"), query.device)
-        found = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=given.get("scaling"))
-        answer[0, part] = found.transpose(1, 2).flatten(0, 1)
-    return answer, None
-
-
-def _alike(bounds: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Runs of rows of one length as (first token, rows, length)."""
-    first = 0
-    for length, run in groupby(end - start for start, end in pairwise(bounds)):
-        rows = sum(1 for _ in run)
-        yield first, rows, length
-        first += rows * length
-
-
-def _near(length: int, window: int | None, device: Any) -> Any:
-    """Which tokens a local layer lets see each other, those less than `window` apart; None where all do."""
-    import torch
-
-    if window is None or length <= window:
-        return None
-    place = torch.arange(length, device=device)
-    return (place[:, None] - place[None, :]).abs() < window
 
 
 def _products_in_bf16(model: Any) -> None:

@@ -44,7 +44,7 @@ def html_report(
     """One HTML page without scripts or outside requests; `panels` stand after the scores."""
     if not isinstance(around, Surroundings):
         around = Surroundings(around)
-    page = _template().render(
+    page: str = _template().render(
         title=printable(title),
         top=[(name, lines) for name, lines in (("Waived", around.waived), ("Read first", around.notices)) if lines],
         panels=[*_score_panels(report), *panels],

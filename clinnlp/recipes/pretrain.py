@@ -97,6 +97,8 @@ class Pretrain:
     """Dropout while pretraining; null takes the objective's, 0 for masked LM. The saved config keeps the base's."""
     packing: bool = True
     """Put pieces of several notes into one row, none seeing another."""
+    attention: Literal["masked", "varlen"] = "masked"
+    """How the pieces of a row are kept apart: by a mask, or each computed alone (flash-attn on GPUs that have it)."""
     compile: bool = False
     """Compile the encoder (torch.compile) for rows of one width: some minutes at first, faster steps on a GPU."""
     store: Literal["fp32", "fp16"] = "fp32"
@@ -126,6 +128,8 @@ class Pretrain:
             raise ConfigError("pretrain moves all weights or adapters", where="strategy", next="choose full or lora")
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
             raise ConfigError("must be a share over 0, at most 1", where="near_duplicates")
+        if self.compile and self.attention == "varlen":
+            raise ConfigError("pieces of unlike lengths cannot be compiled", where="compile", next="leave one of both")
         if not 0 < self.held_out < 1:
             raise ConfigError("must be a share between 0 and 1", where="held_out")
         if self.held_out_notes < 1:
@@ -147,6 +151,7 @@ def run(settings: Pretrain) -> int:
     objectives = [objective.on(notes.train + notes.held_out) for objective in settings.objectives]
 
     # 2. model and tokenizer, and the notes as rows
+    from clinnlp.encode.varlen import use_varlen
     from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit
     from clinnlp.training.pretraining import MixedSource, can_pack, compile_encoder, set_dropout
@@ -155,6 +160,8 @@ def run(settings: Pretrain) -> int:
     model, tokenizer, fresh = starting_model(settings, texts, run)
     tokenizer, new_ids, vocabulary = extend(settings.vocabulary, notes, model, tokenizer)
     size = longest_row(model, settings.block)
+    if settings.attention == "varlen":
+        use_varlen(model)
     packed = settings.packing and can_pack(model, tokenizer, size)
     if settings.packing and not packed:
         log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")

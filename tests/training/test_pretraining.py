@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM
 from clinnlp.encode.marks import MarkedText
 from clinnlp.encode.packing import PackedBlocks, TokenStore, attention, best_fit
 from clinnlp.encode.tokens import NoteTokenizer
+from clinnlp.encode.varlen import use_varlen
 from clinnlp.objectives.mlm import Mlm
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
@@ -52,6 +53,8 @@ def test_every_architecture_is_judged() -> None:
 def test_can_pack_tells_the_architectures_apart(kind: str, tiny: Tiny) -> None:
     model, tokenizer = load(tiny, kind)
     assert can_pack(model, tokenizer, 64) is PACKING[kind]
+    use_varlen(model)
+    assert can_pack(model, tokenizer, 64) is PACKING[kind]
 
 
 @pytest.mark.parametrize("kind", [kind for kind, able in PACKING.items() if able])
@@ -74,6 +77,28 @@ def test_packed_logits_equal_those_of_the_pieces_alone(kind: str, tiny: Tiny) ->
                 expected = wanted.pop(tuple(row.ids[0, mine].tolist()))
                 assert torch.allclose(logits[torch.from_numpy(mine)], expected, atol=1e-5)
     assert not wanted
+
+
+@pytest.mark.parametrize("kind", [kind for kind, able in PACKING.items() if able])
+def test_pieces_computed_alone_are_those_behind_a_mask(kind: str, tiny: Tiny) -> None:
+    model, tokenizer = load(tiny, kind)
+    other, _ = load(tiny, kind)
+    use_varlen(other)
+    blocks = PackedBlocks(store_of(tokenizer, [*sentences(9), "fever"]), tokenizer, 100)
+    rows = blocks.take(range(len(blocks)))
+    assert len(rows.lengths) > 1 and rows.pieces.min() == -1, "several rows, some filled up"
+    ids, pieces, positions = map(torch.from_numpy, (rows.ids, rows.pieces, rows.positions))
+    for packed in (True, False):  # without pieces a row is one, behind a plain mask
+        kept = (pieces >= 0) if packed else (pieces == 0)
+        apart = pieces if packed else torch.where(kept, 0, -1)
+        logits = []
+        for one in (model, other):
+            given = attention(one, apart, positions, packed)
+            logits.append(one(input_ids=ids, **given).logits[kept])
+            logits[-1].square().mean().backward()
+        assert torch.allclose(*logits, atol=1e-5)
+        gradients = zip(model.parameters(), other.parameters(), strict=True)
+        assert all(a.grad is None or torch.allclose(a.grad, b.grad, atol=1e-5) for a, b in gradients)
 
 
 def test_a_piece_changes_nothing_in_its_neighbours(tiny: Tiny) -> None:
