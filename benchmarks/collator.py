@@ -41,7 +41,7 @@ def features(blocks: PackedBlocks, offsets: list[tuple[int, int]], index: int) -
     """A block as the stock collator takes it."""
     prefix, suffix = blocks.prefix.tolist(), blocks.suffix.tolist()
     row: dict[str, list[Any]] = {"input_ids": [], "special_tokens_mask": [], "offset_mapping": []}
-    for first, last in blocks.rows[index]:
+    for first, last in blocks.pieces[blocks.starts[index] : blocks.starts[index + 1]].tolist():
         row["input_ids"] += [*prefix, *blocks.store.ids[first:last].tolist(), *suffix]
         row["special_tokens_mask"] += [1] * len(prefix) + [0] * (last - first) + [1] * len(suffix)
         row["offset_mapping"] += [(0, 0)] * len(prefix) + offsets[first:last] + [(0, 0)] * len(suffix)
