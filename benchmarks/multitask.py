@@ -34,7 +34,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 SPLITS = {f"data.{split}": NOTES / f"{split}.jsonl" for split in ("train", "dev", "test")}
 WINDOW = {"task.window": 256, "task.overlap": 64}
-HOW = {  # at the demo's rates (3e-3, head 1e-2) note types are not learned in 100 steps: dev F1 0.23 where these give 0.63
+HOW = {  # at the demo's rates (3e-3, head 1e-2) 100 steps teach no note types: dev F1 0.23 where these give 0.63
     "strategy.head_learning_rate": 2e-3, "fit.learning_rate": 1e-3, "fit.batch": 8,
     "fit.patience": 0, "fit.device": "cpu",
 }  # fmt: skip
