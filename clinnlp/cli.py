@@ -17,10 +17,12 @@ from typing import Any
 from clinnlp import config, plugins
 from clinnlp.core.ranks import rank
 from clinnlp.core.run import abandon
+from clinnlp.core.signals import Stop
 from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, UsageError
 from clinnlp.version import VERSION
 
 USAGE = "clinnlp VERB [CONFIG.yaml] [--key.path value ...]"
+NO_FAULTS = (ClinnlpError, MemoryError, KeyboardInterrupt, Stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = Path(os.devnull).open("w")
         return 0
-    except (Exception, KeyboardInterrupt) as error:
-        if os.environ.get("CLINNLP_DEBUG") and not isinstance(error, (ClinnlpError, MemoryError, KeyboardInterrupt)):
+    except (Exception, KeyboardInterrupt, Stop) as error:
+        if os.environ.get("CLINNLP_DEBUG") and not isinstance(
+            error, (ClinnlpError, MemoryError, KeyboardInterrupt, Stop)
+        ):
             abandon()
             raise
         told = _told(error)
@@ -46,8 +50,8 @@ def _told(error: BaseException) -> ClinnlpError:
     if isinstance(error, ClinnlpError):
         return error
     kept = abandon()
-    if isinstance(error, KeyboardInterrupt):
-        return StoppedError(2, kept=kept)
+    if isinstance(error, KeyboardInterrupt | Stop):
+        return StoppedError(error.args[0] if isinstance(error, Stop) else 2, kept=kept)
     if isinstance(error, MemoryError):
         return MemoryLackError("out of memory", kept=kept, next="lower fit.batch or batch_tokens")
     return ClinnlpError(

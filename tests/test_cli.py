@@ -12,6 +12,7 @@ import pytest
 
 from clinnlp import cli
 from clinnlp.core.run import Manifest, Run
+from clinnlp.core.signals import Stop
 from clinnlp.errors import UsageError
 from clinnlp.recipes import doctor
 from clinnlp.version import VERSION
@@ -181,8 +182,12 @@ def test_every_end_is_told_to_a_program(
     assert "Qvortrup" not in told and json.loads(told)["kept"] == "nothing was written"
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (MemoryError, 6), (BrokenPipeError, 0)])
-def test_ends_that_are_no_faults(error: type[BaseException], status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, 130), (Stop(15), 143), (MemoryError, 6), (BrokenPipeError, 0)]
+)
+def test_ends_that_are_no_faults(
+    error: BaseException | type[BaseException], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(settings: object) -> int:
         raise error
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Stop(BaseException):
-    """The run is to stop here and now; no handler of errors may hold it up."""
+    """The run is to stop here and now; no handler of errors may hold it up. It holds the signal's number."""
 
 
 class Signals:
@@ -31,4 +31,4 @@ class Signals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         first, self.received = not self.received, number
         if not (first and self.patient):
-            raise Stop
+            raise Stop(number)

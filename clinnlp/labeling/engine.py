@@ -153,7 +153,7 @@ class LabelingRun:
                     self._check_failures()
                 self.signals.patient = False
                 if self.signals.received:
-                    raise Stop
+                    raise Stop(self.signals.received)
                 if self.todo:  # others have claimed it
                     self.claims.wait({(n, t.generation): commit_name(n, t.generation) for n, t in self.todo.items()})
                     self._look(Ledger.read(self.store), again=True)

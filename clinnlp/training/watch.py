@@ -106,10 +106,15 @@ class Watch(TrainerCallback):
 
     def stop(self) -> StoppedError:
         """Save after a signal; returns the error that ends the run."""
+        kept = "no step was done yet"
         if self.progress.step:
-            self.signals.patient = True
-            self.save()
-        kept = f"the checkpoint of step {self.progress.step}" if self.progress.step else "no step was done yet"
+            try:
+                self.signals.patient = True
+                self.save()
+                kept = f"the checkpoint of step {self.progress.step}"
+            except Stop:  # a further signal: what was being written is torn
+                before = self.checkpoints.names() if self.checkpoints else []
+                kept = f"the checkpoints before: {', '.join(before) or 'none'}"
         where = str(self.checkpoints.folder) if self.checkpoints else ""
         again = "run the same command again: it goes on from there"
         return StoppedError(self.signals.received or self.heard, where=where, kept=kept, next=again)
@@ -197,8 +202,8 @@ class Watch(TrainerCallback):
         """Stop if there was a signal; several processes do so after the same step."""
         alone = self.plan.together.count == 1
         self.signals.patient = not alone
-        if self.signals.received if alone else self.heard:
-            raise Stop
+        if signal := self.signals.received if alone else self.heard:
+            raise Stop(signal)
 
     def _log(self) -> None:
         progress = self.progress

@@ -152,6 +152,20 @@ def test_a_signal_saves_and_leaves(whole: tuple[Net, Fit], tmp_path: Path, at: i
     assert same(train(tmp_path / "c", settings=rarely), whole)
 
 
+def test_a_second_signal_while_it_saves(
+    whole: tuple[Net, Fit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rarely = replace(SETTINGS, save_minutes=1e6)
+    with pytest.raises(StoppedError):
+        train(tmp_path / "c", terminate(8), settings=rarely)
+    with monkeypatch.context() as patch, pytest.raises(StoppedError) as error:
+        patch.setattr(checkpoints_module, "write_json", lambda *given: terminate(1)(1))
+        train(tmp_path / "c", terminate(8), settings=rarely)
+    assert error.value.exit_status == 143
+    assert error.value.kept == f"the checkpoints before: {Checkpoints(tmp_path / 'c').names()[-1]}"
+    assert same(train(tmp_path / "c", settings=rarely), whole)
+
+
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_signal_while_it_is_scored(whole: tuple[Net, Fit], tmp_path: Path, at: int) -> None:
     with pytest.raises(StoppedError):
