@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clinnlp import config
 from clinnlp.core.run import MANIFEST, Run, is_done, write_json
@@ -21,9 +21,6 @@ from clinnlp.recipes._scores import provenance
 from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Folds, folds
 from clinnlp.training.settings import SupervisedFit
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("clinnlp")
 
