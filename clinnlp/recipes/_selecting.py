@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clinnlp.core.report import Report
 from clinnlp.core.run import Run, write_json
 from clinnlp.recipes._candidates import Candidate
 from clinnlp.recipes._scores import provenance
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
