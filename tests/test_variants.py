@@ -30,7 +30,8 @@ def test_the_value_stands_after_the_dash() -> None:
     assert made("packed-bf16") == made({"name": "packed-bf16"}) == made({"name": "packed", "precision": "bf16"})
     assert made("packed-bf16") == Packed(precision="bf16") != made("packed")
     assert made("torch") == Torch()
-    assert config.plain(build(Settings, {"engine": "packed-bf16"}))["engine"] == {"name": "packed", "precision": "bf16"}
+    plain = {"name": "packed", "precision": "bf16", "device": "auto"}
+    assert config.plain(build(Settings, {"engine": "packed-bf16"}))["engine"] == plain
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from clinnlp import config
 from clinnlp.encode.packing import pad_rows
 from clinnlp.errors import ConfigError
 from clinnlp.models.device import choose_device, choose_precision
+from clinnlp.models.folder import Card
 from clinnlp.models.load import Runner, Trained
 from clinnlp.plugins import find, find_variant
 
@@ -37,11 +38,16 @@ class Engine:
     """The package that computes; a labeling run goes on with the version of it that it began with."""
 
     def resolved(self) -> "Engine":
-        """The engine with a number format instead of `auto`, so that a run names what it was made with."""
-        if getattr(self, "precision", None) != "auto":
-            return self
-        precision: Any = {"precision": choose_precision("auto", choose_device("auto"))}
-        return replace(self, **precision)
+        """The engine with a device and a number format instead of `auto`, so that a run names what it was made with.
+
+        Raises ConfigError for a device that is not there.
+        """
+        found: dict[str, Any] = {}
+        if hasattr(self, "device"):
+            found["device"] = choose_device(self.device, "engine.device")
+        if getattr(self, "precision", None) == "auto":
+            found["precision"] = choose_precision("auto", found.get("device", "cpu"))
+        return replace(self, **found)
 
     def runner(self, trained: Trained) -> Runner:
         """Make the model ready; what comes back takes rows of ids and a budget of tokens a forward pass.
@@ -91,12 +97,23 @@ def engine_of(values: Mapping[str, Any]) -> Engine:
     return engine
 
 
-def run_by(trained: Trained, engine: Engine | None) -> Trained:
-    """The model run by an engine; by what it was loaded with where none is named, or that one.
+def engine_for(card: Card, wanted: Engine | None) -> Engine:
+    """The engine that is wanted, or that a model was exported for, or plain torch, on a device of this machine.
 
-    Raises ConfigError for what `export` made for another engine.
+    Raises ConfigError for a device that is not there.
     """
-    if engine is not None and trained.card.engine != plain_engine(engine):
+    if wanted is None and card.engine:
+        return engine_of(card.engine)
+    return (wanted or engine_named("torch")).resolved()
+
+
+def run_by(trained: Trained, engine: Engine | None) -> Trained:
+    """The model run by an engine; where none is named by what it was exported for, or plain torch.
+
+    Raises ConfigError for what `export` made for another engine, and for a device that is not there.
+    """
+    engine = engine_for(trained.card, engine)
+    if trained.card.engine != plain_engine(engine):
         trained.runner = engine.runner(trained)
     return trained
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clinnlp.encode.packing import position_offset
 from clinnlp.encode.varlen import use_varlen
 from clinnlp.engines.base import PROBE, Engine, as_array, batches, check_runner, plain_runner, probe_rows
-from clinnlp.models.device import choose_precision
+from clinnlp.models.device import choose_device, choose_precision, place
 from clinnlp.models.load import Runner, Trained
 
 
@@ -27,11 +27,13 @@ class Packed(Engine):
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the matrix products, sums and norms being fp32; auto measures whether bf16 is faster here."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
 
     def runner(self, trained: Trained) -> Runner:
         """Rows through a copy of the model. Raises ConfigError if its answers are not those of plain torch."""
         wanted = plain_runner(trained)(probe_rows(trained), sum(PROBE))
-        model: Any = copy.deepcopy(trained.model).eval()
+        model: Any = copy.deepcopy(trained.model).eval().to(place(choose_device(self.device, "engine.device")))
         packed = _Packed(model, per_token=wanted[0].ndim == 2)
         check_runner(self, trained, packed, wanted)
         if choose_precision(self.precision, packed.device.type) == "bf16":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clinnlp.engines.base import Engine, plain_runner
-from clinnlp.models.device import choose_precision
+from clinnlp.models.device import choose_device, choose_precision, place
 from clinnlp.models.load import Runner, Trained
 
 
@@ -14,8 +14,11 @@ class Torch(Engine):
 
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Number format of the matrix products (autocast); auto measures whether bf16 is faster on this machine."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
 
     def runner(self, trained: Trained) -> Runner:
-        """Rows through `trained.model`, whatever it is when they come."""
-        device = next(trained.model.parameters()).device.type
+        """Rows through `trained.model`, which is moved to the device, whatever it is when they come."""
+        device = choose_device(self.device, "engine.device")
+        trained.model.to(place(device))
         return plain_runner(trained, bf16=choose_precision(self.precision, device) == "bf16")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clinnlp.core.document import Document
-from clinnlp.engines.base import Engine, engine_name, engine_of, need, plain_engine
-from clinnlp.engines.torch import Torch
+from clinnlp.engines.base import Engine, engine_for, engine_name, engine_of, need, plain_engine
 from clinnlp.errors import ConfigError, LogitsError
 from clinnlp.models.folder import Card, base_folder, check_folder
 from clinnlp.models.load import no_weights
@@ -56,19 +55,17 @@ class ModelFolder:
         return Card.read(self.folder).task.marks_spans
 
     def runs_on(self) -> Engine:
-        """The engine that was asked for, or that the folder was exported for, or torch.
+        """The engine that was asked for, or torch, on a device of this machine, or what the folder was exported for.
 
         Raises ConfigError for a folder that is none, and for another engine than it was exported for.
         """
         if not self.folder.is_dir():
             raise ConfigError("no such model folder", where=str(self.folder), next="check --model")
         card = Card.read(self.folder)
-        if not card.engine:
-            return self.engine or Torch()
-        exported = engine_of(card.engine)
-        if self.engine not in (None, exported):
+        engine = engine_for(card, self.engine)
+        if card.engine and engine != (exported := engine_of(card.engine)):
             raise no_weights(self.folder, engine_name(exported))
-        return exported
+        return engine
 
     def fingerprint(self) -> dict[str, str]:
         """The hash of every file of the model and of its base, its engine, versions and device.
@@ -83,7 +80,7 @@ class ModelFolder:
             base = base_folder(card.with_base(self.base).base)
             parts |= _hashes(self.part("base"), base) if base else {self.part("base"): f"{card.base}@{card.revision}"}
         engines = {self.part("engine"): json.dumps(plain_engine(engine))}
-        return parts | versions(engine.library) | {"device": "cpu"} | engines
+        return parts | versions(engine.library) | {"device": getattr(engine, "device", "cpu")} | engines
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""
@@ -91,7 +88,7 @@ class ModelFolder:
         from clinnlp.labeling.predict import predict_chunk
         from clinnlp.models.load import load_trained
 
-        trained = run_by(load_trained(self.folder, self.base), self.engine)
+        trained = run_by(load_trained(self.folder, self.base), self.runs_on())
         trained.runner = finite(trained.runner or plain_runner(trained))
         return lambda documents, batch_tokens: predict_chunk(trained, documents, batch_tokens)
 

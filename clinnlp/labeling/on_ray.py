@@ -81,7 +81,7 @@ class RayPool:
             yield from self._hear()
 
     def _actor(self) -> Any:
-        return self.ray.remote(Worker).options(num_cpus=1).remote(self.job)
+        return self.ray.remote(Worker).options(num_cpus=1, num_gpus=int(self.job.gpu)).remote(self.job)
 
     def _give(self, work: Work, signals: Signals) -> Iterator[Commit]:
         """Hand a shard to an actor, or have a poisoned one labeled here."""

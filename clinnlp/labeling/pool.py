@@ -36,6 +36,7 @@ class Slot:
 
     process: BaseProcess
     pipe: Connection
+    number: int
     work: Work | None = None
     ordinal: int | None = None
     begun: float = 0.0
@@ -138,7 +139,8 @@ class Pool:
     def _idle(self) -> Slot | None:
         """A worker that waits for work; as many are started as there may be."""
         while len(self.slots) < self.workers:
-            self.slots.append(_start(self.job))
+            free = min({*range(self.workers)} - {slot.number for slot in self.slots})
+            self.slots.append(_start(self.job, free))
         return next((slot for slot in self.slots if slot.ready and slot.work is None), None)
 
     def _give(self, slot: Slot, work: Work) -> None:
@@ -204,14 +206,14 @@ class Pool:
         self.again.append(slot.work)
 
 
-def _start(job: Job) -> Slot:
+def _start(job: Job, number: int) -> Slot:
     """A new worker process; it loads the model and says so."""
     context = multiprocessing.get_context("spawn")
     mine, its = context.Pipe()
-    process = context.Process(target=serve, args=(its, job), daemon=True)
+    process = context.Process(target=serve, args=(its, job, number), daemon=True)
     process.start()
     its.close()  # the worker has the only one left, so that its death is the end of the pipe
-    return Slot(process, mine)
+    return Slot(process, mine, number)
 
 
 def _key(work: Work) -> str:

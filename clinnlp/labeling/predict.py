@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clinnlp.core.document import Document
 from clinnlp.encode.tokens import Tokens
-from clinnlp.engines.torch import Torch
+from clinnlp.engines.base import plain_runner
 from clinnlp.errors import IntegrityError
 from clinnlp.models.load import Trained
 from clinnlp.tasks.base import Row
@@ -44,7 +44,7 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def predict_chunk(trained: Trained, documents: Sequence[Document], batch_tokens: int) -> list[Document]:
     """What the model says of the documents of one chunk."""
     reading = Reading.of(trained, documents)
-    run = trained.runner or Torch().runner(trained)
+    run = trained.runner or plain_runner(trained)
     return reading.decode(trained, run(reading.ids, batch_tokens))
 
 

@@ -23,6 +23,7 @@ from clinnlp.labeling.output import QUARANTINED, Aside, quarantine_lines, tables
 from clinnlp.labeling.plan import Record, Shard
 from clinnlp.labeling.shard import Labeler, count, placed, sort_out, status_of
 from clinnlp.labeling.store import Store
+from clinnlp.models.device import be_worker
 
 READY = "ready"
 
@@ -41,6 +42,7 @@ class Job:
     offsets: tuple[str, ...] = ()
     together: bool = False
     attributes: bool = False
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,14 @@ def doc_ref(key: bytes, id: str) -> str:
     return hmac.new(key, id.encode(), "sha256").hexdigest()[:12]
 
 
-def serve(pipe: Connection, job: Job) -> None:
-    """The life of a worker process: says READY, then answers each Work with its Commit, until the pipe closes.
+def serve(pipe: Connection, job: Job, number: int = 0) -> None:
+    """The life of worker `number`: says READY, then answers each Work with its Commit, until the pipe closes.
 
     On the way come the numbers of documents that are shown alone. An error is told as one of ours: the words of
     another library's error may quote notes.
     """
     _leave_with_parent()
+    be_worker(number)
     warnings.simplefilter("ignore")
     logging.getLogger("clinnlp").addHandler(_ToParent(pipe))
     for number in (signal.SIGINT, signal.SIGTERM):

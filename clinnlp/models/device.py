@@ -1,6 +1,8 @@
 """Which device and which number format to compute with."""
 
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clinnlp.errors import ConfigError
@@ -9,13 +11,43 @@ if TYPE_CHECKING:
     import torch
 
 
-def choose_device(wanted: str) -> Literal["cpu", "cuda"]:
-    """`cuda` where wanted and present. Raises ConfigError if it is asked for by name and missing."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # what Linux shows of a GPU that torch may be able to use
+
+_worker = 0  # the number of this process among those that share the GPUs of a machine
+
+
+def choose_device(wanted: str, where: str = "fit.device") -> Literal["cpu", "cuda"]:
+    """`cuda` where wanted and present; torch is not loaded where there is nothing to ask it.
+
+    Raises ConfigError, naming the setting `where`, if it is asked for by name and missing.
+    """
+    if wanted == "cpu" or (wanted == "auto" and sys.platform == "linux" and not any(map(exists, GPU_FILES))):
+        return "cpu"
     import torch
 
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no GPU that torch can use", where="fit.device", next="use --fit.device auto")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("no GPU that torch can use", where=where, next=f"use --{where} auto")
+    return "cpu"
+
+
+def exists(path: str) -> bool:
+    """Whether a file is there."""
+    return Path(path).exists()
+
+
+def be_worker(number: int) -> None:
+    """Tell this process its number among the workers of a machine, which take turns over its GPUs."""
+    global _worker
+    _worker = number
+
+
+def place(device: str) -> str:
+    """Where torch is to put a model of this process: `cpu`, or the GPU whose turn it is, such as `cuda:1`."""
+    import torch
+
+    return f"cuda:{_worker % torch.cuda.device_count()}" if device == "cuda" else device
 
 
 def choose_precision(wanted: str, device: str) -> Literal["fp32", "bf16"]:

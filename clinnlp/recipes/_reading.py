@@ -72,11 +72,11 @@ def read_in_parts(
 
 
 def _say(trained: "Trained", notes: Sequence[Document]) -> list[Said]:
-    from clinnlp.engines.torch import Torch
+    from clinnlp.engines.base import plain_runner
     from clinnlp.labeling.predict import BATCH_TOKENS, Reading
 
     reading = Reading.of(trained, notes)
-    run = trained.runner or Torch().runner(trained)
+    run = trained.runner or plain_runner(trained)
     logits = run(reading.ids, BATCH_TOKENS)
     documents = reading.decode(trained, logits)
     task = trained.task.ready(trained.model)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clinnlp.core.document import Document
-from clinnlp.engines.base import Engine, plain_engine, run_by
+from clinnlp.engines.base import Engine, engine_for, plain_engine, run_by
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read
 from clinnlp.formats.jsonl import Jsonl
@@ -137,12 +137,12 @@ def _with_model(settings: Evaluate, gold: list[Document], dev: list[Document]) -
     engine = settings.engine
     if engine == "auto":  # what test notes are labeled with must not decide how they are read
         engine, _ = try_on(trained, dev or [replace(note, spans=(), labels=()) for note in gold], settings.bound)
+    engine = engine_for(trained.card, engine)
     trained = run_by(trained, engine)
     check_labels(trained.task, gold, trained.schema, "test", settings.data)
     predicted = list(predict(trained, gold))
     report = trained.task.evaluate(gold, predicted, trained.schema, settings.seed, settings.interval)
     perfect = trained.task.perfect(gold, trained.tokenizer, trained.schema)
     notices = base_notices(trained.card.base, gold)
-    told = plain_engine(engine).values() if engine else (trained.card.engine or {"name": "torch"}).values()
     scored = Scored(gold, predicted, report, trained.task, perfect, seed=settings.seed, notices=notices)
-    return scored, " ".join(map(str, told))
+    return scored, " ".join(map(str, plain_engine(engine).values()))

@@ -145,10 +145,10 @@ def run(settings: Label) -> int:
 def _models(settings: Label) -> tuple[Models, bool]:
     """What labels, and whether the engines are known: named, pinned by the run that is gone on with, or exported."""
     folders = settings.models or {"": Path(str(settings.model))}
-    engine = settings.engine.resolved() if isinstance(settings.engine, Engine) else None
+    engine = settings.engine if isinstance(settings.engine, Engine) else None
     models = tuple(ModelFolder(folder, settings.base, engine, name) for name, folder in folders.items())
     if settings.engine != "auto":
-        return models, True
+        return tuple(replace(model, engine=model.runs_on()) for model in models), True
     if known := pinned(open_store(settings.out), models):
         return known, True
     for model in models:

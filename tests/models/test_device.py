@@ -1,11 +1,13 @@
 """Which device and number format: what is asked for, or what is there."""
 
+import sys
+
 import pytest
 import torch
 
 from clinnlp.errors import ConfigError
 from clinnlp.models import device
-from clinnlp.models.device import choose_device, choose_precision
+from clinnlp.models.device import be_worker, choose_device, choose_precision, place
 
 
 def test_what_is_asked_for_is_taken() -> None:
@@ -31,3 +33,24 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert choose_device("auto") == "cpu"
     with pytest.raises(ConfigError, match=r"no GPU that torch can use.*--fit.device auto"):
         choose_device("cuda")
+
+
+def test_torch_is_not_asked_where_the_system_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "exists", lambda path: False)
+    assert choose_device("auto") == "cpu"
+    assert choose_device("cuda") == "cuda", "who names it is believed"
+    monkeypatch.setattr(device, "exists", lambda path: path == "/dev/nvidiactl")
+    assert choose_device("auto") == "cuda" and choose_device("cpu") == "cpu"
+
+
+def test_workers_take_turns_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(device, "_worker", 0)
+    places = []
+    for number in range(6):
+        be_worker(number)
+        places.append(place("cuda"))
+    assert places == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0", "cuda:1"]
+    assert place("cpu") == "cpu"

@@ -1,11 +1,13 @@
 """Labeling with the engine that is fastest on the user's own notes: chosen once, kept by the run."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import clinnlp
 from clinnlp.engines.base import engine_named
@@ -47,12 +49,12 @@ def test_it_is_chosen_shown_and_kept(
     assert command(*words, "--out", out) == 0
     told = capsys.readouterr().err
     assert "packed-fp32            9     0.1   100.00 %       12  chosen" in told
-    packed = {"name": "packed", "precision": "fp32"}
+    packed = {"name": "packed", "precision": "fp32", "device": "cpu"}
     kept = read_json(out / "engine.json")
     assert kept["engine"] == packed and kept["bound"] == {"agreement": 0.99, "lost_points": 0.2}
     assert kept["trials"][0]["name"] == "packed-fp32"
     fingerprint = read_json(out / "run.json")["fingerprint"]
-    assert fingerprint["engine"] == '{"name": "packed", "precision": "fp32"}'
+    assert fingerprint["engine"] == json.dumps(packed) and fingerprint["device"] == "cpu"
     assert "auto" not in str(fingerprint)
     assert read_json(out / "manifest.json")["settings"]["engine"] == packed
     assert command(*words[:-1], "packed-fp32", "--out", tmp_path / "named") == 0
@@ -151,6 +153,25 @@ def test_the_version_of_the_engines_library_is_part_of_the_run(
     told = capsys.readouterr().err
     assert f"differs in version.openvino ({real('openvino')}, now 2031.1)" in told
     assert "Next: --allow_version_change true to go on" in told
+
+
+def test_another_device_is_refused_and_may_be_allowed(
+    words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clinnlp.engines import base
+
+    out = tmp_path / "out"
+    assert command(*words[:-2], "--out", out) == 0
+    assert read_json(out / "run.json")["fingerprint"]["device"] == "cpu"
+    monkeypatch.setattr(base, "choose_device", lambda wanted, where: "cuda")
+    assert command(*words[:-2], "--out", out) == 4
+    told = capsys.readouterr().err
+    assert "differs in device (cpu, now cuda), engine (" in told and "Next: --allow_version_change true" in told
+    assert command(*words[:-2], "--out", out, "--engine", "torch", "--engine.device", "cuda") == 4
+    monkeypatch.undo()
+    if not torch.cuda.is_available():
+        assert command(*words[:-2], "--out", tmp_path / "new", "--engine", "torch", "--engine.device", "cuda") == 2
+        assert "engine.device: no GPU that torch can use. " in capsys.readouterr().err
 
 
 def test_a_library_that_is_missing_is_named_before_anything_is_read(
