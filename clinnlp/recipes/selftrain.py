@@ -186,6 +186,7 @@ def _teacher(settings: SelfTrain, plain: finetune.Finetune, splits: Splits, run:
 
     Raises ConfigError for one of another task or other labels, DataError where dev does not suffice.
     """
+    from clinnlp.engines.base import run_by
     from clinnlp.labeling.predict import predict
     from clinnlp.models.load import load_trained
 
@@ -197,7 +198,7 @@ def _teacher(settings: SelfTrain, plain: finetune.Finetune, splits: Splits, run:
         _check_teacher(settings, folder, splits)
         run.pin("weights", {"teacher": weights_sha256(folder)})
         _score_teacher(settings, folder, run)
-    trained = load_trained(folder, settings.teacher_base if settings.teacher is not None else None)
+    trained = run_by(load_trained(folder, settings.teacher_base if settings.teacher is not None else None), None)
     task: Any = trained.task.tune(splits.dev, list(predict(trained, splits.dev)))
     if not task.calibration.items:
         if not settings.raw_scores:

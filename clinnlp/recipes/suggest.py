@@ -160,11 +160,12 @@ def _model(settings: Suggest, run: Run) -> "Trained":
     if not folder.is_dir():
         raise ConfigError("no such model folder", where=str(folder), next="check --model")
     check_readable(Card.read(folder).task, "model")
+    from clinnlp.engines.base import run_by
     from clinnlp.models.folder import weights_sha256
     from clinnlp.models.load import load_trained
 
     run.pin("weights", {"model": weights_sha256(folder)})
-    return load_trained(folder, settings.base)
+    return run_by(load_trained(folder, settings.base), None)
 
 
 def _read(settings: Suggest, run: Run, trained: "Trained", notes: list[Document], name: str) -> list[Document]:
