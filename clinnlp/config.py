@@ -147,21 +147,23 @@ def changed(settings: Any, values: Mapping[str, Any]) -> Any:
     return build(type(settings), raw)
 
 
-def describe(kind: type[Any], path: str = "") -> list[tuple[str, str, str]]:
-    """Every setting of a dataclass as (dotted name, default, meaning); plug-ins are named, not opened."""
+def describe(kind: type[Any], path: str = "", held: Any = None) -> list[tuple[str, str, str]]:
+    """Every setting of a dataclass as (dotted name, default, meaning); plug-ins are named, not opened.
+
+    Defaults are those of `held`, where settings within others have their own.
+    """
     rows: list[tuple[str, str, str]] = []
     hints, meanings = typing.get_type_hints(kind), field_meanings(kind)
     for field in dataclasses.fields(kind):
-        where = _join(path, _key(field))
-        if dataclasses.is_dataclass(hints[field.name]) and not hasattr(hints[field.name], "kind"):
-            rows += describe(hints[field.name], where)
-            continue
-        default = "required"
-        if field.default is not MISSING:
-            default = str(field.default)
+        where, made = _join(path, _key(field)), field.default
+        if held is not None:
+            made = getattr(held, field.name)
         elif field.default_factory is not MISSING:
             made = field.default_factory()
-            default = name_of(made) if hasattr(made, "kind") else str(made)
+        if dataclasses.is_dataclass(hints[field.name]) and not hasattr(hints[field.name], "kind"):
+            rows += describe(hints[field.name], where, None if made is MISSING else made)
+            continue
+        default = "required" if made is MISSING else name_of(made) if hasattr(made, "kind") else str(made)
         rows.append((where, default, meanings.get(field.name, "")))
         for arm in typing.get_args(hints[field.name]):  # settings that may be left out whole
             if dataclasses.is_dataclass(arm) and isinstance(arm, type) and not hasattr(arm, "kind"):
@@ -206,15 +208,29 @@ def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
             raise ConfigError("given twice: in the name too", where=_join(path, key), next="leave one of them out")
         return build(plugin, named | options, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if default is not MISSING and isinstance(raw, Mapping):  # what is not given stays as this field has it
+            raw = merge(_own(default()), raw)
         return build(hint, raw, path)
     return _leaf(hint, raw, path)
+
+
+def _own(settings: Any) -> dict[str, Any]:
+    """The plain values in which settings differ from the defaults of their class."""
+    found = {}
+    for field in dataclasses.fields(settings):
+        value, default = getattr(settings, field.name), field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        if value != default:
+            found[_key(field)] = plain(value)
+    return found
 
 
 def _leaf(hint: Any, raw: Any, path: str) -> Any:
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(hint).validate_python(raw)
+        return pydantic.TypeAdapter(hint, config={"allow_inf_nan": False}).validate_python(raw)
     except pydantic.ValidationError as error:
         # pydantic's text holds the offending value: only the kind of fault is passed on
         wanted = error.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Input should be ")

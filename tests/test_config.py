@@ -1,5 +1,6 @@
 """Settings from YAML and flags: strict, typed, and the same after a round trip."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,3 +199,29 @@ def test_settings_that_may_be_left_out_whole_are_listed_too() -> None:
     assert rows["privacy"][0] == "None"
     assert rows["privacy.clip"] == ("0.1", "Largest gradient norm of one patient.")
     assert not any(name.startswith(("domain.", "task.")) for name in rows), "plug-ins are named, not opened"
+
+
+@dataclass(frozen=True)
+class Loop:
+    batch: int = 16
+    rate: float = 0.1
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HasItsOwn:
+    fit: Loop = field(default_factory=lambda: Loop(batch=8, words=("a",)))
+
+
+def test_one_option_leaves_the_others_as_the_field_has_them() -> None:
+    build, describe = config.build, config.describe
+    assert build(HasItsOwn, {"fit": {"rate": 0.5}}).fit == Loop(batch=8, rate=0.5, words=("a",))
+    assert build(HasItsOwn, {"fit": {"batch": 4, "words": []}}).fit == Loop(batch=4)
+    assert build(HasItsOwn, {"fit": {}}).fit == build(HasItsOwn, {}).fit
+    assert ("fit.batch", "8", "") in describe(HasItsOwn)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "nan", "-inf"])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"fit\.rate: should be a finite number"):
+        config.build(HasItsOwn, {"fit": {"rate": value}})

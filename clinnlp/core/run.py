@@ -148,7 +148,7 @@ def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= NOTHING):
         return None
     before = _manifest(folder)
-    if not resume or before.get("status") in (None, "done"):
+    if not resume or before.get("status") in (None, "done") or not {"verb", "settings"} <= before.keys():
         holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
         raise InUseError(
             f"the output folder already holds {holds}",
@@ -203,7 +203,7 @@ def abandon(status: str = "failed") -> str:
             run.folder.rmdir()
         else:
             run.manifest.status = status
-            with contextlib.suppress(StorageError):  # what ended the run may be a full disk
+            with contextlib.suppress(StorageError, ValueError):  # what ended the run: a full disk, or no number
                 run.save()
             run.close()
             kept = f"{run.folder}, marked as {status}"

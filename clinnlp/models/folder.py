@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clinnlp import config
+from clinnlp.core.run import sha256_files
 from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ChangedError, ConfigError, IntegrityError, UnsafeError
 from clinnlp.evaluation.rendering import code
@@ -251,6 +252,16 @@ def weights_sha256(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def base_pins(name: str, sha256: str) -> dict[str, str]:
+    """What a run with a base is made of: the hash of its weights, and of a local one's config and tokenizer."""
+    folder = base_folder(name)
+    if folder is None:
+        return {"base": sha256}
+    patterns = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+    read = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return {"base": sha256, "base config and tokenizer": sha256_files(read)}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -121,6 +121,11 @@ def read_as(path: str, format: Format, side: str) -> dict[str, str]:
     return {f"{side} {name}": value for name, value in told.items()}
 
 
+def refused(record: Quarantined) -> DataError:
+    """The error of a record that cannot be read, where none is to be set aside."""
+    return DataError(record.reason, where=record.where, next="correct the record, or set bad_records to quarantine")
+
+
 def load_documents(path: str, settings: DataSettings, quarantined: list[Quarantined]) -> list[Document]:
     """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids."""
     documents: list[Document] = []
@@ -130,9 +135,7 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
         elif settings.bad_records == "quarantine":
             quarantined.append(record)
         else:
-            raise DataError(
-                record.reason, where=record.where, next="correct the record, or set bad_records to quarantine"
-            )
+            raise refused(record)
     if not documents:
         raise DataError("no documents", where=path, next="check the path and the format")
     if repeated := duplicate_ids(documents):

@@ -1,13 +1,14 @@
 """What every run leaves in its folder: settings and manifest."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clinnlp import config
 from clinnlp.core.ranks import own_folder, ranks, shared_folder
-from clinnlp.core.run import SETTINGS, Manifest, Run
-from clinnlp.errors import ConfigError
+from clinnlp.core.run import SETTINGS, Manifest, Run, is_done
+from clinnlp.errors import ConfigError, InUseError
 
 if TYPE_CHECKING:
     from clinnlp.models.load import Trained
@@ -24,9 +25,16 @@ def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: boo
     """
     if ranks() > 1 and verb not in TOGETHER:
         raise ConfigError(f"{verb} is not made for several processes", next=f"only {' and '.join(TOGETHER)} are")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ConfigError("must be from 0 to 4294967295", where="seed")
     values = config.plain(settings)
     out = own_folder(out)
-    run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed), resume)
+    try:
+        run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed), resume)
+    except InUseError:
+        if is_done(out):  # a kill between the last two steps of a run leaves what nobody needs and some must not see
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        raise
     (out / SETTINGS).write_text(settings_yaml(verb, values), encoding="utf-8")
     return run
 

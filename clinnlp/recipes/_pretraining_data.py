@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import Run, sha256_files
@@ -15,7 +15,7 @@ from clinnlp.errors import ConfigError, DataError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.objectives.base import CORPUS, Objective
-from clinnlp.recipes._data import data_sha256, write_quarantine
+from clinnlp.recipes._data import data_sha256, refused, write_quarantine
 from clinnlp.text.duplicates import near_sets
 from clinnlp.text.splits import group_key, split_places
 from clinnlp.text.surrogates import FILLED, fill
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("clinnlp")
 SPLIT_SEED = 13
 TARGET = "corpus"
+
+
+@dataclass(frozen=True)
+class PretrainingData:
+    """Where the notes are and how they are stored; the options of the format stand beside its name."""
+
+    train: str | None = None
+    """Notes to pretrain on: a file, a folder or a quoted glob."""
+    format: Format = field(default_factory=Jsonl, metadata={"flat": True})
+    """How notes and annotations are stored; its own options are set beside it (--data.text_field ...)."""
+    bad_records: Literal["refuse", "quarantine"] = "quarantine"
+    """What to do with a record of any corpus that cannot be read: stop, or set it aside, counted and named."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,8 @@ class _Reader:
     The text of a kept note may have been changed: with `surrogates` placeholders are filled with made-up values.
     """
 
-    def __init__(self, root: Path, folder: Path, surrogates: int | None = None) -> None:
-        self.root, self.surrogates = root, surrogates
+    def __init__(self, settings: "Pretrain", folder: Path, surrogates: int | None = None) -> None:
+        self.root, self.refuse, self.surrogates = settings.root, settings.data.bad_records == "refuse", surrogates
         self.kept = Spool(folder)
         self.keys: list[str] = []  # of each kept note the key of its group, and its characters
         self.lengths = array("q")
@@ -95,7 +107,7 @@ class _Reader:
     def read(self, corpora: Sequence[Corpus], name: str = TARGET) -> range:
         """The places of the distinct notes of corpora; those of the target know their corpus by its number.
 
-        Raises DataError if no note holds any text.
+        Raises DataError if no note holds any text, or for a record that cannot be read and is not to be set aside.
         """
         first = len(self.kept)
         for number, corpus in enumerate(corpora):
@@ -103,6 +115,8 @@ class _Reader:
             self.hashes[f"{name} {number}"] = data_sha256(path, corpus.format)
             for record in read_records(path, corpus.format):
                 if isinstance(record, Quarantined):
+                    if self.refuse:
+                        raise refused(record)
                     self.quarantined.append(record)
                 else:
                     self._take(record, number if name == TARGET else -1)
@@ -131,23 +145,25 @@ class _Reader:
 
 def read_notes(settings: "Pretrain", run: Run) -> Notes:
     """Read all notes; the counts go into the manifest, the files are pinned. Raises DataError if there are none."""
-    reader = _Reader(settings.root, run.folder, SPLIT_SEED if settings.surrogates else None)
+    reader = _Reader(settings, run.folder, SPLIT_SEED if settings.surrogates else None)
     replay, probe = settings.replay, settings.probe
     first = [] if settings.data.train is None else [Corpus(settings.data.train, settings.data.format)]
     notes: Sequence[int] = reader.read([*first, *settings.corpora])
     source: Sequence[int] = () if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
-    probed = _Reader(settings.root, run.folder)
+    probed = _Reader(settings, run.folder)
     if probe.notes is not None:
-        probed.read([Corpus(probe.notes, probe.format)])
+        probed.read([Corpus(probe.notes, probe.format)], "probe")
     files = [path for objective in settings.objectives for path in objective.files()]
-    run.pin("data", reader.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)})
+    run.pin(
+        "data", reader.hashes | probed.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)}
+    )
     near: set[int] = set()
     if settings.near_duplicates is not None:
         sets = near_sets(Texts(reader.kept), settings.near_duplicates)
         near = {place for place, leader in enumerate(sets.tolist()) if place != leader}
         notes, source = ([place for place in part if place not in near] for part in (notes, source))
-    train, kept = _split(notes, reader.keys, settings)
-    more, measured = _split(source, reader.keys, settings) if source else ([], [])
+    train, kept = _split(notes, reader.keys, settings, "data.train")
+    more, measured = _split(source, reader.keys, settings, "replay.notes") if source else ([], [])
     wanted = sum(reader.lengths[place] for place in train) * replay.share / (1 - replay.share)
     replayed = _up_to(more, reader.lengths, wanted)
     counts = {
@@ -192,12 +208,13 @@ def block_source(
     return BlockSource(blocks, objective, tokenizer, seed)
 
 
-def _split(places: Sequence[int], keys: Sequence[str], settings: "Pretrain") -> tuple[list[int], list[int]]:
+def _split(places: Sequence[int], keys: Sequence[str], settings: "Pretrain", where: str) -> tuple[list[int], list[int]]:
     """Notes to train on and those held out, of one group at least. Raises DataError if there is one group alone."""
     own = [keys[place] for place in places]
     if (groups := len(set(own))) < 2:
         raise DataError(
-            f"{len(places)} distinct notes of one patient (group): none can be held out",
+            f"{len(places)} distinct notes of one patient (group), repeats left out: none can be held out",
+            where=where,
             next="give notes of two groups or more",
         )
     share = max(min(settings.held_out, settings.held_out_notes / len(places)), 1 / groups)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clinnlp.config import name_of
 from clinnlp.core.document import Document
 from clinnlp.core.spool import Part
-from clinnlp.errors import DataError
+from clinnlp.errors import DataError, IntegrityError
 from clinnlp.objectives.base import CORPUS, Objective
 from clinnlp.objectives.entity_mlm import EntityMlm
 from clinnlp.objectives.mlm import Mlm
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("clinnlp")
 
 NOTES, SOURCE, ENTITIES, PROBE = "notes", "source", "entities", "probe"
+MOST = 500.0  # of a loss in nats: a model that guesses at random has 10 to 13
 LOOKED_AT = 300  # notes of each side whose words are compared
 MASKED = {NOTES: "held-out notes", SOURCE: "held-out source text"}  # measured by the perplexity of a masked LM
 
@@ -44,8 +45,17 @@ class Measures:
         """Measure all of them and keep them as of `when`."""
         from clinnlp.training.pretraining import accuracy
 
-        for name in self.sources:
+        for name in list(self.sources):
             loss, targets = self._measured(name)
+            if not targets:
+                log.warning("not measured: what is held out has no targets of %s", name)
+                del self.sources[name]
+                continue
+            if not loss < MOST:
+                raise IntegrityError(
+                    f"the loss of {MASKED.get(name, name)} {when} training is not a number, or over {MOST:g}",
+                    next="lower fit.learning_rate, in a new --out" if when == "after" else "check the base model",
+                )
             kept = self.facts.setdefault(name, {"targets": targets})
             kept[f"loss_{when}"] = loss
             if name == ENTITIES:

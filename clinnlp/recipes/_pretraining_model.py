@@ -41,7 +41,7 @@ def starting_model(settings: "Pretrain", texts: Sequence[str], run: Run) -> "tup
 
     from clinnlp.encode.tokens import NoteTokenizer
     from clinnlp.encode.vocabulary import train_wordpiece
-    from clinnlp.models.folder import sha256_of
+    from clinnlp.models.folder import base_pins, sha256_of
     from clinnlp.models.load import Base
 
     set_seed(settings.seed)
@@ -50,7 +50,7 @@ def starting_model(settings: "Pretrain", texts: Sequence[str], run: Run) -> "tup
         tokenizer = base.tokenizer()
         model, fresh = base.model(settings.objective.model_class)
         base.fits(tokenizer, model)
-        run.pin("weights", {"base": base.sha256()})
+        run.pin("weights", base_pins(settings.base, base.sha256()))
         if fresh:
             log.warning("the base has no language-model head: it gets a fresh one (%d new weights)", len(fresh))
         return model, tokenizer, bool(fresh)

@@ -45,7 +45,7 @@ tags: [clinnlp, clinical]
 # Encoder pretrained by clinnlp {VERSION}
 
 - Base model: {code(base)}
-- Training text: {notes["train"]:,} distinct notes, {facts["tokens"]:,} tokens; {facts["steps"]:,} steps
+- Training text: {_texts(notes)}, {facts["tokens"]:,} tokens; {facts["steps"]:,} steps
 - Source, language and licence of the training text, intended use, memorisation audit: not provided
 
 Measured on {notes["held_out"]:,} notes that were held out; what is hidden is the same before and after:
@@ -56,6 +56,12 @@ Perplexities under different vocabularies cannot be compared. Parts of the notes
 that was measured, treat the weights as you treat the notes.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _texts(notes: Mapping[str, int]) -> str:
+    """What was trained on, in words."""
+    replayed = f" and {notes['replayed']:,} texts like those of the base" if notes.get("replayed") else ""
+    return f"{notes['train']:,} distinct notes{replayed}"
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

@@ -65,7 +65,8 @@ def extend(
     _add_rows(model, first, pieces)
     every, inside = cuts(wider, some)
     told |= {"added": len(words), "after": _figures(every, inside)}
-    log.info("vocabulary: %d words added, now %.2f tokens a word", len(words), every.fertility)
+    judged = inside if inside.words else every
+    log.info("vocabulary: %d words added, now %.2f tokens a word of %s", len(words), judged.fertility, what)
     return wider, [*range(first, first + len(words))], told
 
 

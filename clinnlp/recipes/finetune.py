@@ -13,6 +13,7 @@ from clinnlp.core.run import Run, megabytes, write_json
 from clinnlp.domains.base import Domain
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
+from clinnlp.models.folder import base_pins
 from clinnlp.recipes._adapt import Adaptation, check_domain, check_target_labels
 from clinnlp.recipes._data import Splits, TrainingData, check_labels, load_splits, read_as, write_quarantine
 from clinnlp.recipes._history import base_notices
@@ -124,7 +125,7 @@ def train_and_score(
 
     # 2. base model, with a fresh head
     trained = prepare_model(settings, task, schema)
-    run.pin("weights", {"base": trained.card.base_sha256})
+    run.pin("weights", base_pins(settings.origin, trained.card.base_sha256))
 
     # 3. train; the dev split chooses the weights
     checkpoints = checkpoints_of(run)

@@ -9,6 +9,7 @@ from typing import Any
 
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import QUARANTINED, ConfigError
+from clinnlp.models.folder import base_pins
 from clinnlp.recipes._data import DataSettings, TrainingData
 from clinnlp.recipes._moving import what_moves
 from clinnlp.recipes._multitask import Member, OneTask, check_between, of_task, prepare, save
@@ -117,7 +118,7 @@ def run(settings: Multitask) -> int:
     # 2. a model for each task, with a fresh head
     for one in members:
         prepare(one)
-    run.pin("weights", {"base": members[0].trained.card.base_sha256})
+    run.pin("weights", base_pins(str(settings.base), members[0].trained.card.base_sha256))
 
     # 3. train all on one encoder; the mean of their dev scores chooses the weights
     checkpoints = checkpoints_of(run)

@@ -12,10 +12,9 @@ from clinnlp.core.spool import Texts
 from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.objectives.base import Objective
 from clinnlp.objectives.mlm import Mlm
-from clinnlp.recipes._data import DataSettings
 from clinnlp.recipes._leaks import remember_trained_on
 from clinnlp.recipes._output import CHECKPOINTS, checkpoints_of, start_run
-from clinnlp.recipes._pretraining_data import Corpus, Labeled, Replay, block_source, read_notes
+from clinnlp.recipes._pretraining_data import Corpus, Labeled, PretrainingData, Replay, block_source, read_notes
 from clinnlp.recipes._pretraining_measures import NOTES, Measures, corpus_shift, held_out_rows
 from clinnlp.recipes._pretraining_model import Scratch, adapted_model, starting_model, whole_model
 from clinnlp.recipes._pretraining_report import write_card, write_report
@@ -65,8 +64,8 @@ class Pretrain:
     """Allow the base to be downloaded from the hub; clinnlp is offline otherwise."""
     scratch: Scratch = field(default_factory=Scratch)
     """The architecture when there is no base."""
-    data: DataSettings = field(default_factory=DataSettings)
-    """The notes; only data.train is read, and its annotations by objectives that need them."""
+    data: PretrainingData = field(default_factory=PretrainingData)
+    """The notes, with annotations for objectives that need them."""
     corpora: tuple[Corpus, ...] = ()
     """More notes, each with its own format."""
     replay: Replay = field(default_factory=Replay)
@@ -151,20 +150,13 @@ def run(settings: Pretrain) -> int:
     objectives = [objective.on(notes.train + notes.held_out) for objective in settings.objectives]
 
     # 2. model and tokenizer, and the notes as rows
-    from clinnlp.encode.varlen import use_varlen
-    from clinnlp.models.load import longest_row
     from clinnlp.training.fit import fit
-    from clinnlp.training.pretraining import MixedSource, can_pack, compile_encoder, set_dropout
+    from clinnlp.training.pretraining import MixedSource, compile_encoder, set_dropout
     from clinnlp.training.probe import Probe
 
     model, tokenizer, fresh = starting_model(settings, texts, run)
     tokenizer, new_ids, vocabulary = extend(settings.vocabulary, notes, model, tokenizer)
-    size = longest_row(model, settings.block)
-    if settings.attention == "varlen":
-        use_varlen(model)
-    packed = settings.packing and can_pack(model, tokenizer, size)
-    if settings.packing and not packed:
-        log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
+    size, packed = _shape_of_rows(settings, model, tokenizer)
     rows = partial(block_source, tokenizer=tokenizer, size=size, packed=packed, seed=settings.seed, folder=run.folder)
     first, *others = [rows(objective, notes.train) for objective in objectives]
     facts = _told(first, size) | {"vocabulary": vocabulary, "shift": corpus_shift(notes, settings.seed)}
@@ -182,7 +174,8 @@ def run(settings: Pretrain) -> int:
         compile_encoder(model, [first, *others])
     measures.take("before")
     checkpoints = checkpoints_of(run)
-    score = (lambda: -measures.loss(_stops_by(objectives[0], measures))) if settings.fit.evaluations else None
+    judge = _stops_by(objectives[0], measures) if settings.fit.evaluations else ""
+    score = (lambda: -measures.loss(judge)) if judge else None
     source = (
         MixedSource(first, [(m.weight, o) for m, o in zip(settings.more, others, strict=True)]) if others else first
     )
@@ -201,6 +194,23 @@ def run(settings: Pretrain) -> int:
     checkpoints.remove()
     log.info("saved %s", run.folder / "model")
     return QUARANTINED if run.manifest.facts["notes"]["quarantined"] else 0
+
+
+def _shape_of_rows(settings: Pretrain, model: Any, tokenizer: "NoteTokenizer") -> tuple[int, bool]:
+    """The longest row, and whether pieces of several notes share one, which the model keeps apart as it is told."""
+    from clinnlp.encode.varlen import use_varlen
+    from clinnlp.models.load import longest_row
+    from clinnlp.training.pretraining import can_pack
+
+    size = longest_row(model, settings.block)
+    if size <= tokenizer.specials:
+        raise ConfigError(f"must be over {tokenizer.specials}, the special tokens of a row", where="block")
+    if settings.attention == "varlen":
+        use_varlen(model)
+    packed = settings.packing and can_pack(model, tokenizer, size)
+    if settings.packing and not packed:
+        log.warning("this architecture cannot keep packed notes apart: one piece of a note per row")
+    return size, packed
 
 
 def _told(source: "BlockSource", size: int) -> dict[str, Any]:
@@ -222,8 +232,16 @@ def _spent(fitted: "Fit", source: "BlockSource", settings: FitSettings) -> dict[
 
 
 def _stops_by(objective: Objective, measures: Measures) -> str:
-    """The held-out loss that training may stop by: that of the first objective."""
-    return name_of(objective) if name_of(objective) in measures.sources else NOTES
+    """The held-out loss that training may stop by: that of the first objective, or of masked tokens.
+
+    Raises ConfigError if neither is measured.
+    """
+    if found := [name for name in (name_of(objective), NOTES) if name in measures.sources]:
+        return found[0]
+    raise ConfigError(
+        f"the held-out notes have no targets of {name_of(objective)} to stop by", where="fit.evaluations",
+        next="leave it out, or give more notes with what the objective needs",
+    )  # fmt: skip
 
 
 def _dropout(settings: Pretrain) -> float:

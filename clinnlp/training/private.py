@@ -31,7 +31,7 @@ from clinnlp.training.schedules import curve
 from clinnlp.training.settings import FitSettings, Privacy
 from clinnlp.training.watch import Over, Watch
 
-KEY = "secret.json"  # in the folder of the checkpoints, and gone with them
+KEY, KEY_BYTES = "secret.json", 16  # in the folder of the checkpoints, and gone with them
 DRAW, NOISE, DROPOUT = range(3)  # what randomness is for
 
 Key = tuple[int, int]
@@ -145,7 +145,7 @@ def clip_into(total: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], cl
 def secret_key(folder: Path) -> Key:
     """The secret of a run: drawn by the system once, kept beside its checkpoints, and removed with them.
 
-    Raises IntegrityError if there are checkpoints without it.
+    Raises IntegrityError if there are checkpoints without it, or it is not as it was written.
     """
     path = folder / KEY
     if not path.is_file():
@@ -155,8 +155,16 @@ def secret_key(folder: Path) -> Key:
                 kept="everything", next="start again in a new --out",
             )  # fmt: skip
         folder.mkdir(mode=0o700, exist_ok=True)
-        write_json(path, {"format_version": 1, "key": secrets.token_bytes(16).hex()})
-    held = bytes.fromhex(json.loads(path.read_bytes())["key"])
+        write_json(path, {"format_version": 1, "key": secrets.token_bytes(KEY_BYTES).hex()})
+    try:
+        held = bytes.fromhex(json.loads(path.read_bytes())["key"])
+    except (ValueError, TypeError, KeyError):
+        held = b""
+    if len(held) != KEY_BYTES:
+        raise IntegrityError(
+            "the secret of the noise is not as it was written", where=str(path), kept="everything",
+            next="start again in a new --out; what was trained so far counts as spent",
+        )  # fmt: skip
     return int.from_bytes(held[:8], "big"), int.from_bytes(held[8:], "big")
 
 

@@ -65,10 +65,14 @@ class FitSettings:
         for name in ("epochs", "learning_rate"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ConfigError("must be more than 0", where=f"fit.{name}")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError("must be a share from 0 to under 1", where="fit.ema_decay")
-        if self.min_gain < 0:
-            raise ConfigError("must be 0 or more", where="fit.min_gain")
+        for name in ("ema_decay", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError("must be a share from 0 to under 1", where=f"fit.{name}")
+        for name in ("min_gain", "min_steps", "patience", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ConfigError("must be 0 or more", where=f"fit.{name}")
+        if self.clip <= 0:
+            raise ConfigError("must be more than 0", where="fit.clip", next="1e9 clips nothing")
         if self.save_minutes < 0:
             raise ConfigError("must be 0 (after every step) or more", where="fit.save_minutes")
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1):

@@ -124,7 +124,7 @@ class Watch(TrainerCallback):
         if self.checkpoints is None or self.plan.together.rank:
             return
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights.values()):
-            raise self._not_a_number("a weight")
+            raise self._not_a_number("a weight", f" (learning rate {self.rate:.2g})")
         self.checkpoints.save(self.state())
         self.saved_at = time.monotonic()
 
@@ -223,6 +223,8 @@ class Watch(TrainerCallback):
         self.model.eval()
         with self._averaged():
             value = self.plan.together.agreed(self.score())
+        if not math.isfinite(value):
+            raise self._not_a_number("the dev score", f" (learning rate {self.rate:.2g})")
         self.model.train()
         set_random_state(self.random)
         self.processor += time.process_time() - scoring  # not time of training
@@ -262,7 +264,7 @@ class Watch(TrainerCallback):
         return IntegrityError(
             f"{what} is not a number at step {self.progress.step}{more}",
             kept=f"the checkpoints before it: {', '.join(before)}" if before else "nothing of this run",
-            next="lower fit.learning_rate, or use fit.precision fp32",
+            next="lower fit.learning_rate, or use fit.precision fp32, in a new --out",
         )
 
     def _start(self) -> None:
