@@ -14,7 +14,7 @@ from clinnlp.core.document import Document
 from clinnlp.core.report import Report
 from clinnlp.core.run import Run, write_json
 from clinnlp.recipes._scores import provenance
-from clinnlp.text.duplicates import near_sets
+from clinnlp.text.duplicates import near_sets, normalised
 
 Reason = Literal["diverse", "uncertain"]
 
@@ -63,7 +63,7 @@ class Pool:
     ) -> "Pool":  # fmt: skip
         """Close empty notes, near-duplicates of labeled or held-out notes, and notes of held-out patients."""
         texts = [note.text for note in (*notes, *labeled, *held_out)]
-        sets = near_sets(texts, similarity)
+        sets = _sets(texts, similarity)
         count = len(notes)
         filled = np.array([bool(note.text.strip()) for note in notes], np.bool_)
         known = np.isin(sets[:count], sets[count:]) & filled
@@ -104,6 +104,13 @@ class Pool:
         taken[group] += 1
         if taken[group] >= self.per_group:
             self.open[[other for other in self.places if self.notes[other].group == group]] = False
+
+
+def _sets(texts: Sequence[str], similarity: float) -> npt.NDArray[np.int64]:
+    """The sets of near-duplicates (T,); texts without words, which are near nothing, are joined where they are equal."""
+    sets = near_sets(texts, similarity)
+    first: dict[str, int] = {}
+    return sets[[first.setdefault(normalised(text), place) for place, text in enumerate(texts)]]
 
 
 @dataclass(frozen=True)

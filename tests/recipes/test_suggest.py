@@ -71,6 +71,16 @@ def test_copies_empty_notes_and_notes_of_held_out_patients_are_not_suggested(tmp
     assert "Only 6 of 50 notes could be suggested" in values["notices"][0]
 
 
+def test_equal_notes_without_words_are_the_same_note(tmp_path: Path) -> None:
+    marks = [{"id": name, "text": text} for name, text in (("a", "..."), ("b", "--"), ("c", " -- "), ("d", "?"))]
+    labeled = write_jsonl(tmp_path / "labeled.jsonl", [{"id": "old", "text": "...\n"}])
+    held_out = write_jsonl(tmp_path / "test.jsonl", [{"id": "t", "text": "?"}])
+    words = ("--labeled", labeled, "--held_out", held_out, "--count", 50)
+    ids, values = suggest(tmp_path, *words, records=[*themed("new", {"heart": 2}), *marks])
+    assert sorted(ids) == ["b", "heart-new-0", "heart-new-1"], "b and c are one, the others are labeled or held out"
+    assert values["notes"]["closed"]["near-duplicates of labeled or held-out notes"] == 2
+
+
 def test_a_group_has_its_limit(tmp_path: Path) -> None:
     ids, values = suggest(tmp_path, "--count", 50, "--per_group", 1)
     assert len(ids) == 6 == values["suggested"]["groups"]
