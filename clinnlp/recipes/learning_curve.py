@@ -1,7 +1,7 @@
 """`clinnlp learning_curve`: the score over the number of training notes, and what the next point costs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from statistics import fmean
@@ -27,7 +27,8 @@ class LearningCurve(finetune.Finetune):
     """Numbers of training notes, whole patients until the number is reached; larger ones than there are are left
     out, all notes are always tried."""
     repeats: int = 3
-    """Subsets of each size, each with its own seed; the smaller lie in the larger ones."""
+    """Subsets of each size, each with its own seed; the smaller lie in the larger ones. One with the notes of a smaller
+    one of its seed is not trained on again."""
     keep_models: bool = False
     """Keep every model; reports and predictions are always kept."""
 
@@ -53,15 +54,13 @@ def run(settings: LearningCurve) -> int:
 
     # 2. every size and repeat by itself
     measured: dict[int, list[tuple[int, float]]] = {}
-    for size in [*(n for n in sorted(set(settings.sizes)) if n < len(splits.train)), len(splits.train)]:
-        for repeat in range(1, settings.repeats + 1):
-            seed = settings.seed + repeat - 1
-            train = subset(splits.train, size, seed)
-            unit = Unit(run, f"notes-{size:06d}-repeat-{repeat}", settings, seed, settings.keep_models)
-            unit.finish(train, splits.dev, splits.test)
-            if (score := unit.score) is not None:
-                measured.setdefault(size, []).append((len(train), score))
-            log.info("%d notes, repeat %d: %s %s", len(train), repeat, settings.task.dev_score, score)
+    for size, repeat, train in _subsets(settings, splits.train):
+        seed = settings.seed + repeat - 1
+        unit = Unit(run, f"notes-{size:06d}-repeat-{repeat}", settings, seed, settings.keep_models)
+        unit.finish(train, splits.dev, splits.test)
+        if (score := unit.score) is not None:
+            measured.setdefault(size, []).append((len(train), score))
+        log.info("%d notes, repeat %d: %s %s", len(train), repeat, settings.task.dev_score, score)
 
     # 3. the curve
     from clinnlp.evaluation.learning import learning_curve
@@ -79,6 +78,20 @@ def run(settings: LearningCurve) -> int:
     run.finish(facts)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
     return QUARANTINED if splits.quarantined else 0
+
+
+def _subsets(settings: LearningCurve, documents: list[Document]) -> Iterator[tuple[int, int, list[Document]]]:
+    """Each size and repeat with its notes, but those that a smaller size of the same repeat has too."""
+    largest = [0] * settings.repeats
+    for size in [*(n for n in sorted(set(settings.sizes)) if n < len(documents)), len(documents)]:
+        for repeat in range(1, settings.repeats + 1):
+            train = subset(documents, size, settings.seed + repeat - 1)
+            if len(train) == largest[repeat - 1]:  # subsets of one seed lie in each other
+                told = "size %d, repeat %d: the same %d notes as of a smaller size, not trained on again"
+                log.info(told, size, repeat, len(train))
+                continue
+            largest[repeat - 1] = len(train)
+            yield size, repeat, train
 
 
 def _by_notes(measured: Mapping[int, Sequence[tuple[int, float]]]) -> dict[int, list[float]]:

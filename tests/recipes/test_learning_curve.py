@@ -29,6 +29,22 @@ def test_a_size_is_the_notes_that_its_subsets_held() -> None:
     assert _by_notes({1: [(3, 0.5)], 2: [(3, 0.6)]}) == {3: [0.5, 0.6]}, "one patient is the least there is"
 
 
+def test_the_same_notes_with_the_same_seed_are_trained_on_once(
+    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three patients of five notes: sizes 1, 2 and 3 are one patient each, two runs and not six."""
+    out = tmp_path / "run"
+    grouped = [note | {"group": f"p{n // 5}"} for n, note in enumerate(notes(15, "grouped"))]
+    train = write_jsonl(tmp_path / "train.jsonl", grouped)
+    data = ("--data.train", train, "--data.test", corpus / "test.jsonl", "--task.window", 24, "--task.overlap", 8)
+    words = ("--base", tiny("bert"), *data, *FAST, *LORA, "--fit.epochs", 1, "--sizes", "[1, 2, 3]", "--repeats", 2)
+    assert clinnlp("learning_curve", *words, "--out", out) == 0
+    sizes = read_json(out / "metrics.json")["sizes"]
+    assert [(size["notes"], len(size["scores"]), size["low"]) for size in sizes] == [(5, 2, None), (15, 2, None)]
+    assert len(list(out.glob("notes-*"))) == 4
+    assert "size 3, repeat 2: the same 5 notes as of a smaller size, not trained on again" in capsys.readouterr().err
+
+
 def test_test_notes_without_anything_to_find_are_refused(
     tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
