@@ -12,8 +12,9 @@ from clinnlp.recipes.finetune import Finetune
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# equal in all trials, or they cannot be compared; trials with privacy would each spend some
-FIXED = ("out", "data", "task.name", "privacy", "with_text", "with_text_notes")
+# equal in all fine-tunings that are compared; whether a file may be downloaded is none of their differences
+SAME = ("out", "data", "task.name", "seed", "download", "with_text", "with_text_notes")
+FIXED = (*SAME, "privacy")  # in all trials: with privacy each would spend some
 CHOICE = "fit.learning_rate: {low: 1e-4, high: 2e-3, log: true}, or strategy.rank: [8, 16, 64]"
 
 
@@ -91,11 +92,11 @@ def read_space(raw: Mapping[str, Any], settings: Finetune) -> Space:
     A list is choices, `{low, high, log, step}` a range. Raises ConfigError for a path that is no setting (with the
     nearest one), a value that the setting refuses, a setting that must not move, and an empty space.
     """
-    space = {path: _dimension(f"space.{path}", value) for path, value in _paths(raw)}
+    space = {path: _dimension(f"space.{path}", value) for path, value in paths(raw)}
     if not space:
         raise ConfigError("nothing to tune", where="space", next=f"give a setting with its values: {CHOICE}")
     for path, dimension in space.items():
-        if path == "task" or any(path == fixed or path.startswith(f"{fixed}.") for fixed in FIXED):
+        if is_within(path, FIXED):
             raise ConfigError(
                 "this setting is the same in all trials, or their scores could not be compared", where=f"space.{path}",
                 next="leave it out of the space",
@@ -106,6 +107,11 @@ def read_space(raw: Mapping[str, Any], settings: Finetune) -> Space:
             except ConfigError as error:
                 raise ConfigError(error.what, where=f"space.{error.where or path}", next=error.next) from None
     return space
+
+
+def is_within(path: str, fixed: Sequence[str]) -> bool:
+    """Whether a dotted path is one of those that are fixed, or lies under one; the task itself always is."""
+    return path == "task" or any(path == name or path.startswith(f"{name}.") for name in fixed)
 
 
 def with_values(settings: Finetune, values: Mapping[str, Any]) -> Finetune:
@@ -150,12 +156,12 @@ def best_yaml(path: Path, settings: Finetune) -> str:
     return f"# clinnlp finetune {path} --out DIR\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def _paths(raw: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def paths(raw: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted paths and what stands there; keys with dots and keys within keys are the same."""
     for key, value in raw.items():
         path = f"{before}{key}"
         if isinstance(value, Mapping) and not {"low", "high"} & set(value):
-            yield from _paths(value, f"{path}.")
+            yield from paths(value, f"{path}.")
         else:
             yield path, value
 

@@ -86,6 +86,8 @@ def test_the_settings_own_values_come_first_if_they_lie_in_the_space() -> None:
         ('{"strategy": [lora, lorra]}', "space.strategy: "),
         ('{"data.dev_share": [0.1, 0.2]}', "space.data.dev_share: this setting is the same in all trials"),
         ('{"task": [ner, note_classification]}', "space.task: this setting is the same in all trials"),
+        ('{"seed": [1, 2]}', "space.seed: this setting is the same in all trials"),
+        ('{"download": [true, false]}', "space.download: this setting is the same in all trials"),
         ('{"privacy.epsilon": [1, 8]}', "space.privacy.epsilon: this setting is the same in all trials"),
     ],
 )
