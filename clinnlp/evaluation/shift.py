@@ -150,14 +150,19 @@ def discrepancy(features: Features, sides: Sides, seed: int, permutations: int =
     kernel = gaussian_kernel(squared_distances(features))
     whole = _weights(sides.target[None])
     observed = float(((whole @ kernel) * whole).sum())
-    side = np.zeros(sides.units.count, bool)
-    side[sides.units.index] = sides.target
-    random = np.random.Generator(np.random.Philox(seed))
-    drawn = np.stack([random.permutation(side)[sides.units.index] for _ in range(permutations)])
+    drawn = permuted_units(sides, seed, permutations)[:, sides.units.index]
     weights = _weights(drawn)
     by_chance = ((weights @ kernel) * weights).sum(axis=1)
     p = (1 + int((by_chance >= observed - 1e-12).sum())) / (1 + permutations)
     return Discrepancy(max(observed, 0.0), p, float(np.quantile(by_chance, 0.95)), permutations)
+
+
+def permuted_units(sides: Sides, seed: int, permutations: int) -> npt.NDArray[np.bool_]:
+    """Which groups are of the target (R, U) where they change sides at random, as many to a side as there are."""
+    side = np.zeros(sides.units.count, bool)
+    side[sides.units.index] = sides.target
+    random = np.random.Generator(np.random.Philox(seed))
+    return np.stack([random.permutation(side) for _ in range(permutations)])
 
 
 def squared_distances(features: Features) -> Ratios:

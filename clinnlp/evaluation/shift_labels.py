@@ -17,7 +17,7 @@ from clinnlp.evaluation.resample import (
     resampled,
     sum_by_unit,
 )  # fmt: skip
-from clinnlp.evaluation.shift import Figure, Sides, figure
+from clinnlp.evaluation.shift import PERMUTATIONS, Figure, Sides, figure, permuted_units
 
 What = Literal["labels", "spans"]
 
@@ -25,8 +25,9 @@ What = Literal["labels", "spans"]
 def label_shift(sides: Sides, what: What, seed: int) -> dict[str, Any] | None:
     """The share of each label on both sides and their total variation distance; None if a side has none.
 
-    The distance is half the sum of differences: 0 for the same shares, 1 for none in common. Chance alone makes it a
-    little more than 0.
+    The distance is half the sum of differences: 0 for the same shares, 1 for none in common. It comes with what chance
+    gives in 95 of 100 cases at most and the p-value, where whole groups change sides at random. There is no bootstrap
+    interval: the distance is never under 0, so that resamples are farther apart than the notes are.
     """
     counts, labels = _counted(sides, what)
     width = len(labels)
@@ -39,7 +40,18 @@ def label_shift(sides: Sides, what: What, seed: int) -> dict[str, Any] | None:
             side: figure(own, accuracy_of, sides.units, seed).as_dict()
             for side, own in zip(("source", "target"), two, strict=True)
         }
-    return {"distance": figure(counts, distance_of_shares, sides.units, seed).as_dict(), "shares": shares}
+    return {"distance": _distance(counts, sides, seed), "shares": shares}
+
+
+def _distance(counts: npt.NDArray[np.int64], sides: Sides, seed: int) -> dict[str, Any]:
+    """The distance of counts (N, 2 L), and what chance makes of it; permutations that leave a side nothing are none."""
+    observed = float(distance_of_shares(counts.sum(axis=0, keepdims=True).astype(np.float64))[0])
+    both = sum_by_unit(np.add(*np.split(counts, 2, axis=1)), sides.units).astype(np.float64)
+    target = permuted_units(sides, seed, PERMUTATIONS) @ both
+    by_chance = distance_of_shares(np.concatenate([both.sum(axis=0) - target, target], axis=1))
+    by_chance = np.append(by_chance[np.isfinite(by_chance)], observed)
+    p = float((by_chance >= observed - 1e-12).mean())
+    return {"value": observed, "chance": float(np.quantile(by_chance, 0.95)), "p": p, "permutations": PERMUTATIONS}
 
 
 def distance_of_shares(sums: Ratios) -> Ratios:

@@ -14,6 +14,11 @@ DIVERGENCE = (
     "What a classifier tells apart need not matter to the task, and what this one does not see may matter: the figure "
     "depends on features and classifier"
 )
+BY_CHANCE = (
+    "What chance makes: where notes change sides at random, those of a group (patient) together, the distance is that "
+    "or less in 95 of 100 cases. A distance over it is more than chance. It has no interval, as it is never under 0: "
+    "the shares have theirs"
+)
 JOINT = (
     "What cannot be seen without labels of the target: whether the same words mean the same class there. The bound "
     "adds the error of the best single model for both sides, which is small where guidelines agree and large where "
@@ -49,7 +54,7 @@ def findings(facts: Facts) -> Iterator[str]:
     yield f"target notes are {_number(facts['length']['ratio'])} times as long as source notes, in words"
     for kind in ("labels", "spans"):
         if gold := facts.get(f"gold_{kind}"):
-            yield f"shares of gold {kind} differ by {_share(gold['distance'])} in all (0 % the same, 100 % none shared)"
+            yield f"shares of gold {kind} differ by {_distance(gold)} (0 % the same, 100 % none shared)"
     if perplexity := model.get("perplexity"):
         yield f"perplexity on the target is {_number(perplexity['ratio'])} times that on the source"
     elif "perplexity" in model:
@@ -88,7 +93,7 @@ def shift_blocks(facts: Facts) -> Iterator[Block]:
     for kind in ("labels", "spans"):
         if gold := facts.get(f"gold_{kind}"):
             yield from ("", f"Gold {kind}", _label_rows(gold))
-            yield f"Total variation distance: {_share(gold['distance'])}; chance alone makes it a little more than 0."
+            yield f"Total variation distance: {_distance(gold)}. {BY_CHANCE}."
 
 
 def bound_blocks(facts: Facts) -> Iterator[Block]:
@@ -122,7 +127,7 @@ def _model_blocks(facts: Facts) -> Iterator[Block]:
     predictions = model.get("predictions")
     if predictions and predictions["shift"]:
         yield from ("", f"{predictions['kind'].capitalize()} that the model finds", _label_rows(predictions["shift"]))
-        yield f"Total variation distance: {_share(predictions['shift']['distance'])}."
+        yield f"Total variation distance: {_distance(predictions['shift'])}. {BY_CHANCE}."
     if predictions and predictions["estimated"]:
         yield from ("", "Classes of the target, estimated (BBSE)")
         yield [("class", "share"), *((name, _share(one)) for name, one in predictions["estimated"]["shares"].items())]
@@ -161,6 +166,13 @@ def _apart(held: Facts, name: str) -> str:
     words = "SOURCE AND TARGET ARE TOLD APART" if told else "source and target are not told apart"
     distance = f"proxy A-distance {_number(held['proxy_a_distance'])} of 2"
     return f"{words} by {name}: {distance}, AUC {held['auc']:.3f}, MMD p {p:.4f}"
+
+
+def _distance(held: Facts) -> str:
+    """The distance of shares, and whether chance alone would make as much."""
+    distance = held["distance"]
+    beyond = "more" if distance["value"] > distance["chance"] else "no more"
+    return f"{distance['value']:.1%}, {beyond} than chance makes (up to {distance['chance']:.1%})"
 
 
 def _share(figure: Facts) -> str:

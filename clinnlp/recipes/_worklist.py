@@ -107,7 +107,7 @@ class Pool:
 
 
 def _sets(texts: Sequence[str], similarity: float) -> npt.NDArray[np.int64]:
-    """The sets of near-duplicates (T,); texts without words, which are near nothing, are joined where they are equal."""
+    """The sets of near-duplicates (T,); equal texts are in one, even those without words, which are near nothing."""
     sets = near_sets(texts, similarity)
     first: dict[str, int] = {}
     return sets[[first.setdefault(normalised(text), place) for place, text in enumerate(texts)]]

@@ -131,6 +131,40 @@ def test_label_shift_by_hand() -> None:
     assert of_spans is not None and of_spans["distance"]["value"] == 0
 
 
+def test_the_distance_of_labels_is_held_against_chance() -> None:
+    """Of equal sides it is 0 and of none in common 1; chance of 20 and 20 notes of two labels makes about 0.3."""
+    half = ("a",) * 10 + ("b",) * 10
+    same = label_shift(sides_of(notes("s", TEXTS, half), notes("t", OTHERS, half)), "labels", 1)
+    assert same is not None and same["distance"].keys() == {"value", "chance", "p", "permutations"}
+    assert (same["distance"]["value"], same["distance"]["p"]) == (0, 1) and 0.2 <= same["distance"]["chance"] <= 0.35
+    assert same["shares"]["a"]["source"]["interval"]["low"] < 0.5, "shares keep their intervals"
+    apart = label_shift(sides_of(notes("s", TEXTS, ("a",) * 20), notes("t", OTHERS, ("b",) * 20)), "labels", 1)
+    assert apart is not None and apart["distance"]["value"] == 1 > apart["distance"]["chance"]
+    assert apart["distance"]["p"] < 0.01
+
+
+def test_chance_moves_whole_patients() -> None:
+    """Ten patients of two notes each, alike within a patient: chance makes more than of twenty single notes."""
+    labels = tuple(label for label in "abababbaba" for _ in range(2))
+    found = [
+        label_shift(sides_of(*(notes(name, TEXTS, labels, patients) for name in "st")), "labels", 1)
+        for patients in (False, True)
+    ]
+    chance = [held["distance"]["chance"] for held in found if held is not None]
+    assert chance[0] < chance[1]
+
+
+def test_labels_are_found_apart_as_often_as_chance_where_there_is_no_difference() -> None:
+    random = np.random.default_rng(1)
+    p = []
+    for seed in range(60):
+        sampled = [tuple(random.choice(list("abc"), 20).tolist()) for _ in range(2)]
+        held = label_shift(sides_of(notes("s", TEXTS, sampled[0]), notes("t", OTHERS, sampled[1])), "labels", seed)
+        assert held is not None
+        p.append(held["distance"]["p"])
+    assert np.mean(np.array(p) <= 0.05) < 0.15 and 0.3 < np.mean(p) < 0.8
+
+
 def test_shares_of_the_target_are_estimated_by_hand() -> None:
     """10 a and 10 b in the source, 8 of each named rightly; 17 of 25 target notes named a.
 

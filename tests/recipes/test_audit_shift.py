@@ -55,7 +55,11 @@ def test_the_same_notes_are_not_told_apart(pair: tuple[Path, Path], tmp_path: Pa
     assert facts == found(tmp_path / "two"), "the same figures at every run"
     assert facts["words"]["proxy_a_distance"]["value"] == pytest.approx(0, abs=1e-9)
     assert facts["vocabulary"]["unseen"]["value"] == 0 and facts["length"]["ratio"]["value"] == 1
-    assert "- source and target are not told apart by words" in (tmp_path / "one" / "report.txt").read_text()
+    report = (tmp_path / "one" / "report.txt").read_text(encoding="utf-8")
+    assert "- source and target are not told apart by words" in report
+    chance = f"{facts['gold_labels']['distance']['chance']:.1%}"
+    assert f"- shares of gold labels differ by 0.0%, no more than chance makes (up to {chance})" in report
+    assert "A distance over it is more than chance. It has no interval" in " ".join(report.split())
 
 
 def test_with_a_masked_lm(pair: tuple[Path, Path], tiny: Tiny, tmp_path: Path) -> None:
