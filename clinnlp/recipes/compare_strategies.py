@@ -18,6 +18,7 @@ from clinnlp.recipes import compare, crossvalidate, finetune
 from clinnlp.recipes._data import Splits, data_sha256, load_documents, load_splits, write_quarantine
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import provenance
+from clinnlp.recipes._tuning import SAME, is_within, paths
 from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Folds, folds
 from clinnlp.training.settings import SupervisedFit
@@ -27,6 +28,7 @@ log = logging.getLogger("clinnlp")
 COMPARISON = "comparison"
 HEADS = ("arm", "tuned", "score", "sd", "95 % interval", "minus {}", "p, Holm", "trained", "minutes", "peak MB",
          "MB stored")  # fmt: skip
+OWN_DATA = ("data.target", "data.target_weight", "data.dev_of")  # for arms with a domain method beside one without
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class CompareStrategies(finetune.Finetune):
     A run that was stopped goes on where it ended, cell by cell.
     """
 
-    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By name, the settings of finetune in which an arm differs, by dotted name; a list of values is tuned on dev."""
+    arms: Mapping[str, Any] = field(default_factory=dict)
+    """By name, the settings of finetune in which an arm differs, by dotted name; a list of values is tuned on dev. The
+    labeled notes, the task and the seed are the same for all."""
     against: str | None = None
     """The arm that all others are compared with; null takes the first."""
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -62,6 +65,8 @@ class CompareStrategies(finetune.Finetune):
             raise ConfigError(f"there is no arm {self.against!r}", where="against", next=f"name one of {[*self.arms]}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError("give one seed or more, each once", where="seeds")
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ConfigError("must be from 0 to 4294967295", where="seeds")
         for name in self.arms:
             self.choices(name)
         if not (self.fit.epochs or self.fit.max_steps):
@@ -76,7 +81,16 @@ class CompareStrategies(finetune.Finetune):
         """What is tuned of an arm, in each combination, with the settings that result. Raises ConfigError."""
         arm = self.arms[name]
         if not isinstance(arm, Mapping):
-            raise ConfigError("should be settings (key: value)", where=f"arms.{name}")
+            raise ConfigError(
+                "should be settings (key: value)", where=f"arms.{name}", next="{} takes the settings as given"
+            )
+        for path, _ in paths(arm):
+            if is_within(path, SAME) and path not in OWN_DATA:
+                raise ConfigError(
+                    "this setting is the same for all arms, or their scores could not be compared",
+                    where=f"arms.{name}.{path}",
+                    next="set it beside arms; an arm may change base, strategy, domain, fit, and options of the task",
+                )
         shared = finetune.Finetune(**_common(self))
         tuned = {key: value for key, value in arm.items() if isinstance(value, list)}
         found = []

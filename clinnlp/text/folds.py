@@ -33,6 +33,8 @@ class Folds:
             raise ConfigError("must be 2 or more", where="folds.count")
         if not 0 < self.test_share < 1:
             raise ConfigError("must be a share between 0 and 1", where="folds.test_share")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("must be from 0 to 4294967295", where="folds.seed")
         if self.by == "hold_out" and self.key is None:
             raise ConfigError("hold_out needs the entry of meta that holds the time", where="folds.key")
 

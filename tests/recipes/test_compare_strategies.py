@@ -84,7 +84,21 @@ def test_folds_in_place_of_a_test_split(words: list[object], tmp_path: Path) -> 
         ({"full": {"strategy": "full"}}, "arms: 1 arms: there is nothing to compare"),
         ({"a": {"strategy.rnk": 1}, "b": {}}, "arms.a: strategy.rnk: unknown key. Next: Did you mean 'rank'?"),
         ({"a b": {}, "a-b": {}}, "arms: two names differ in signs alone"),
-        ({"a": {"seed": []}, "b": {}}, "arms.a: there is no value to try"),
+        ({"a": {"fit.batch": []}, "b": {}}, "arms.a: there is no value to try"),
+        ({"a": {}, "b": 3}, "arms.b: should be settings (key: value). Next: {} takes the settings as given."),
+        ({"a": {}, "b": None}, "arms.b: should be settings (key: value)"),
+        ({"a": {}, "b": {"out": "x"}}, "arms.b.out: this setting is the same for all arms"),
+        ({"a": {}, "b": {"seed": [1, 2]}}, "arms.b.seed: this setting is the same for all arms"),
+        ({"a": {}, "b": {"with_text": True}}, "arms.b.with_text: this setting is the same for all arms"),
+        ({"a": {}, "b": {"data.train": "x"}}, "arms.b.data.train: this setting is the same for all arms"),
+        ({"a": {}, "b": {"data": {"dev_share": 0.2}}}, "arms.b.data.dev_share: this setting is the same for all arms"),
+        ({"a": {}, "b": {"data.target_labeled": "x"}}, "arms.b.data.target_labeled: this setting is the same"),
+        ({"a": {}, "b": {"task": "note_classification"}}, "arms.b.task: this setting is the same for all arms"),
+        (
+            {"a": {}, "b": {"task": {"name": "nested_ner"}}},
+            "arms.b.task.name: this setting is the same for all arms, or their scores could not be compared. Next: set "
+            "it beside arms; an arm may change base, strategy, domain, fit, and options of the task.",
+        ),
     ],
 )
 def test_arms_that_cannot_be_compared_are_refused(
@@ -101,6 +115,9 @@ def test_arms_that_cannot_be_compared_are_refused(
     [
         (("--against", "lora"), "against: there is no arm 'lora'"),
         (("--seeds", "[1, 1]"), "seeds: give one seed or more, each once"),
+        (("--seeds", "[1, -1]"), "seeds: must be from 0 to 4294967295"),
+        (("--seeds", "[4294967296]"), "seeds: must be from 0 to 4294967295"),
+        (("--folds.seed", -1), "folds.seed: must be from 0 to 4294967295"),
         (("--fit.epochs", "null"), "fit.epochs: arms need the same budget"),
         ((), "there are no test notes"),
         (("--data.test_share", 0.2), "data.dev: values are tuned on dev notes, and there are none"),
@@ -111,6 +128,17 @@ def test_settings_without_what_it_takes_are_refused(
 ) -> None:
     assert clinnlp("compare", "strategies", *words, *given) == 2
     assert told in capsys.readouterr().err
+
+
+def test_an_arm_may_have_options_of_the_task_and_a_target_of_its_domain_method(tmp_path: Path) -> None:
+    arms = {
+        "plain": {"task": {"crf": True}, "fit.batch": [4, 8]},
+        "adapted": {"domain": "reweight", "data.target": "x.jsonl", "task.overlap": 64},
+    }
+    settings = compare_strategies.CompareStrategies(out=tmp_path, base="b", arms=arms)
+    assert [chosen.fit.batch for _, chosen in settings.choices("plain")] == [4, 8]
+    ((_, adapted),) = settings.choices("adapted")
+    assert (adapted.data.target, adapted.task.overlap) == ("x.jsonl", 64)
 
 
 def test_names_of_arms_become_names_of_folders() -> None:

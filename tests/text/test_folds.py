@@ -97,6 +97,8 @@ def test_what_cannot_be_divided_is_said(documents: list[Document], how: dict[str
     ("how", "told"),
     [
         ({"count": 1}, "folds.count: must be 2 or more."),
+        ({"seed": -1}, "folds.seed: must be from 0 to 4294967295."),
+        ({"seed": 2**32}, "folds.seed: must be from 0 to 4294967295."),
         ({"test_share": 1.0}, "folds.test_share: must be a share between 0 and 1."),
         ({"by": "hold_out"}, "folds.key: hold_out needs the entry of meta that holds the time."),
     ],
