@@ -152,10 +152,11 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
     source: Sequence[int] = () if replay.notes is None else reader.read([Corpus(replay.notes, replay.format)], "source")
     probed = _Reader(settings, run.folder)
     if probe.notes is not None:
-        probed.read([Corpus(probe.notes, probe.format)], "probe")
+        probed.read([Corpus(probe.notes, probe.format)])
+    of_probe = {f"probe {name}": sha256 for name, sha256 in probed.hashes.items()}
     files = [path for objective in settings.objectives for path in objective.files()]
     run.pin(
-        "data", reader.hashes | probed.hashes | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)}
+        "data", reader.hashes | of_probe | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)}
     )
     near: set[int] = set()
     if settings.near_duplicates is not None:

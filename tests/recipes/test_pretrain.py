@@ -255,9 +255,13 @@ def test_adapters_need_a_trained_head(
 @pytest.mark.parametrize(
     ("texts", "group", "told"),
     [
-        (["fever"], None, "1 distinct notes of one patient (group): none can be held out"),
-        (["fever"] * 30, None, "1 distinct notes of one patient (group): none can be held out"),
-        (["fever", "cough", "pain"], "p", "3 distinct notes of one patient (group): none can be held out"),
+        (["fever"], None, "1 distinct notes of one patient (group), repeats left out: none can be held out"),
+        (["fever"] * 30, None, "1 distinct notes of one patient (group), repeats left out: none can be held out"),
+        (
+            ["fever", "cough", "pain"],
+            "p",
+            "3 distinct notes of one patient (group), repeats left out: none can be held out",
+        ),
         (["___ " * n for n in range(1, 30)], None, "the notes hold nothing but placeholders of de-identification"),
     ],
 )
@@ -368,3 +372,65 @@ def test_layers_that_are_computed_once_are_not_computed_again(
     words = ("--data.train", corpus / "train.jsonl", *FAST, "--strategy", "top_layers", "--strategy.layers", 1)
     assert clinnlp("finetune", "--base", tiny("bert"), *words, "--fit.recompute", "--out", tmp_path / "run") == 2
     assert "fit.recompute: this model cannot compute its activations again" in capsys.readouterr().err
+
+
+def test_one_option_of_the_loop_keeps_the_others(tiny: Tiny, lines: Path, tmp_path: Path) -> None:
+    words = ("--base", tiny("bert"), "--data.train", lines, "--block", 64, "--fit.precision", "fp32")
+    for name, more in (("one", ()), ("two", ("--fit.save_minutes", 5))):
+        assert clinnlp("pretrain", *words, "--fit.max_steps", 1, *more, "--out", tmp_path / name) == 0
+    one, two = (read_json(tmp_path / name / "manifest.json")["settings"]["fit"] for name in ("one", "two"))
+    assert one["schedule"] == "wsd" and one["batch"] == 8 and two == one | {"save_minutes": 5}
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "told"),
+    [
+        (("--block", 2), 2, "block: must be over 2, the special tokens of a row"),
+        (("--seed", -1), 2, "seed: must be from 0 to 4294967295"),
+        (("--fit.learning_rate", "nan"), 2, "fit.learning_rate: should be a finite number"),
+        (("--fit.beta2", 1.5), 2, "fit.beta2: must be a share from 0 to under 1"),
+        (("--fit.clip", -1), 2, "fit.clip: must be more than 0"),
+        (("--data.dev", "nosuch"), 2, "data.dev: unknown key"),
+        (("--fit.learning_rate", 100, "--fit.max_steps", 12), 7, "after training is not a number, or over 500"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    more: tuple[object, ...], status: int, told: str, tiny: Tiny, lines: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ("--base", tiny("bert"), "--data.train", lines, "--fit.max_steps", 2, *FAST)
+    assert clinnlp("pretrain", *words, *more, "--out", tmp_path / "out") == status
+    assert told in capsys.readouterr().err
+
+
+def test_a_loss_without_held_out_targets_stops_nothing(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = annotated(tmp_path / "spans.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    train = tmp_path / "few.jsonl"
+    train.write_text("\n".join(few) + "\n", encoding="utf-8")
+    config = tmp_path / "run.yaml"
+    config.write_text(f"objective: supervised\ncorpora: [{{notes: {lines}}}]\n", encoding="utf-8")
+    words = ("--base", tiny("bert"), "--data.train", train, "--block", 32, "--held_out", 0.02, *FAST)
+    words = (*words, "--fit.max_steps", 2)
+    assert clinnlp("pretrain", config, *words, "--out", tmp_path / "run") == 0
+    assert "not measured: what is held out has no targets of supervised" in capsys.readouterr().err
+    held = read_json(tmp_path / "run" / "metrics.json")["pretraining"]["held_out"]
+    assert "supervised" not in held
+    stopped = clinnlp("pretrain", config, *words, "--fit.evaluations", 2, "--out", tmp_path / "other")
+    told = capsys.readouterr().err
+    if "notes" in held:  # masked tokens judge in its place
+        assert stopped == 0 and "dev -" in told
+    else:
+        assert stopped == 2 and "fit.evaluations: the held-out notes have no targets of supervised to stop by" in told
+
+
+def test_a_record_that_cannot_be_read_may_end_the_command(
+    tiny: Tiny, lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(lines.read_text(encoding="utf-8") + "{no json\n", encoding="utf-8")
+    words = ("--base", tiny("bert"), "--data.train", bad, "--block", 64, *FAST, "--fit.max_steps", 1)
+    assert clinnlp("pretrain", *words, "--out", tmp_path / "aside") == 3
+    assert clinnlp("pretrain", *words, "--data.bad_records", "refuse", "--out", tmp_path / "refused") == 2
+    assert "set bad_records to quarantine" in capsys.readouterr().err
