@@ -88,6 +88,10 @@ class Adaptation:
             self.facts["labeled target notes"] = len(splits.target_labeled)
         if domain is not None:
             self.facts |= {"domain": config.name_of(domain), "target notes": len(splits.target)}
+        if splits.target_empty:
+            self.facts["empty target notes"] = splits.target_empty
+            given = len(splits.target) + splits.target_empty
+            self.warnings.append(f"{splits.target_empty} of {given} target notes are empty and were left out")
 
     def examples(
         self, trained: "Trained", fit: "SupervisedFit"
@@ -203,7 +207,7 @@ class Adaptation:
         return [[row.ids for row in rows] for rows in cut]
 
 
-NAMED = ("domain", "target notes", "labeled target notes")  # facts that the notice tells in words
+NAMED = ("domain", "target notes", "labeled target notes", "empty target notes")  # facts that the notice tells in words
 
 
 def _check_frozen(domain: Domain, model: Any, heads: Sequence[str]) -> None:

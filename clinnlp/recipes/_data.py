@@ -83,7 +83,8 @@ class TrainingData(DataSettings):
 class Splits:
     """The documents of each split, the records that were set aside, and the leaks that data.allow waives.
 
-    `target` are unlabeled notes of another domain, `target_labeled` labeled ones, to be trained on too.
+    `target` are unlabeled notes of another domain, `target_labeled` labeled ones, to be trained on too; `target_empty`
+    counts unlabeled ones that were left out, as they are empty.
     """
 
     train: list[Document]
@@ -93,6 +94,7 @@ class Splits:
     waived: list[str] = field(default_factory=list)
     target: list[Document] = field(default_factory=list)
     target_labeled: list[Document] = field(default_factory=list)
+    target_empty: int = 0
 
     def hashes(self, settings: DataSettings) -> dict[str, str]:
         """The content hash of the files behind each split."""
@@ -129,6 +131,7 @@ def refused(record: Quarantined) -> DataError:
 def load_documents(path: str, settings: DataSettings, quarantined: list[Quarantined]) -> list[Document]:
     """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids."""
     documents: list[Document] = []
+    before = len(quarantined)
     for record in read_records(path, settings.format):
         if isinstance(record, Document):
             documents.append(renamed(record, settings.label_map))
@@ -136,6 +139,9 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
             quarantined.append(record)
         else:
             raise refused(record)
+    if not documents and (bad := quarantined[before:]):
+        told = f"{len(bad)} records were set aside, the first at {bad[0].where}: {bad[0].reason}"
+        raise DataError(f"no documents are left: {told}", where=path, next="correct the records, or check the format")
     if not documents:
         raise DataError("no documents", where=path, next="check the path and the format")
     if repeated := duplicate_ids(documents):
@@ -155,18 +161,34 @@ def load_splits(settings: DataSettings) -> Splits:
     parts |= asked_splits(parts, settings)
     targets = load_targets(settings, quarantined)
     waived = check_leaks({**parts, "train": parts["train"] + targets[1]}, settings.allow)
+    tell_set_aside(quarantined)
+    return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived, *targets)
+
+
+def tell_set_aside(quarantined: Sequence[Quarantined]) -> None:
+    """Log how many records were set aside, and the first of them."""
     for record in quarantined[:5]:
         log.warning("set aside: %s: %s", record.where, record.reason)
     if quarantined:
         log.warning("%d records were set aside", len(quarantined))
-    return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived, *targets)
 
 
-def load_targets(settings: DataSettings, quarantined: list[Quarantined]) -> tuple[list[Document], list[Document]]:
-    """The notes of the domain that a model is for: those without labels, whatever they hold, and the labeled ones."""
+def load_targets(settings: DataSettings, quarantined: list[Quarantined]) -> tuple[list[Document], list[Document], int]:
+    """The notes of the domain that a model is for: those without labels, the labeled ones, and how many were empty.
+
+    Notes without labels are given none, whatever they hold, and empty ones are left out. Raises DataError if all are.
+    """
     paths = [getattr(settings, name, None) for name in TARGETS]
-    plain, labeled = (load_documents(path, settings, quarantined) if path else [] for path in paths)
-    return [replace(document, spans=(), labels=()) for document in plain], labeled
+    given, labeled = (load_documents(path, settings, quarantined) if path else [] for path in paths)
+    plain = [replace(document, spans=(), labels=()) for document in given if document.text.strip()]
+    empty = len(given) - len(plain)
+    if empty and not plain:
+        raise DataError(
+            f"all {empty} target notes are empty", where="data.target", next="check the path and the format"
+        )
+    if empty:
+        log.warning("%d of %d target notes are empty and are left out", empty, len(given))
+    return plain, labeled, empty
 
 
 def renamed(document: Document, names: Mapping[str, str]) -> Document:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import QUARANTINED, ConfigError, LeakError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError, LeakError
 from clinnlp.evaluation.shift import MIN_NOTES
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._audit_notes import drawn
-from clinnlp.recipes._data import data_sha256, write_quarantine
+from clinnlp.recipes._data import data_sha256, tell_set_aside, write_quarantine
 from clinnlp.recipes._leaks import check_trained_on
 from clinnlp.recipes._output import start_run
 
@@ -81,11 +81,16 @@ def run(settings: AuditShift) -> int:
         counts[f"not drawn {name}"] = max(len(held[name]) - settings.notes, 0)
         held[name] = drawn(held[name], settings.notes, settings.seed)
     write_quarantine(run.folder, quarantined)
+    tell_set_aside(quarantined)
     source, target = held["source"], held["target"]
+    left_out = {name: count for name, count in counts.items() if count}
 
     # 2. figures that need no model
-    facts = note_shift(source, target, settings.seed)
-    facts["left_out"] = {name: count for name, count in counts.items() if count}
+    try:
+        facts = note_shift(source, target, settings.seed)
+    except DataError as error:
+        raise _with_counts(error, left_out) from None
+    facts["left_out"] = left_out
     log.info("words: AUC %.3f of a domain classifier", facts["words"]["auc"])
 
     # 3. figures of a model
@@ -116,6 +121,12 @@ def _read(
         else:
             counts[f"empty {name}"] = counts.get(f"empty {name}", 0) + 1
     return documents
+
+
+def _with_counts(error: DataError, left_out: dict[str, int]) -> DataError:
+    """The error with what was left out, as too few notes may be left of many."""
+    told = ", ".join(f"{count:,} {name}" for name, count in left_out.items())
+    return DataError(f"{error.what}; left out: {told}" if told else error.what, where=error.where, next=error.next)
 
 
 def _ask(settings: AuditShift, name: str, sides: "Sides", run: Run) -> dict[str, Any]:

@@ -111,6 +111,17 @@ def test_what_is_left_out_is_counted_and_no_text_is_told(
     assert not any("Qvortrup" in text for text in (*told, *capsys.readouterr()))
 
 
+def test_notes_that_were_left_out_are_told_where_too_few_are_left(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = [{"id": f"{n}", "text": None} for n in range(12)] + [{"id": f"e{n}", "text": " "} for n in range(3)]
+    target = write_jsonl(tmp_path / "bad.jsonl", bad)
+    assert clinnlp("audit", "shift", pair[0], target, "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "are needed; left out: 12 unreadable target, 3 empty target. " in told
+    assert "set aside: bad.jsonl line 1: " in told and "12 records were set aside" in told
+
+
 def test_bad_settings_are_told(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = write_jsonl(tmp_path / "few.jsonl", notes(4, "few"))
     assert clinnlp("audit", "shift", pair[0], few, "--out", tmp_path / "out") == 2

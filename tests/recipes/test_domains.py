@@ -151,6 +151,34 @@ def test_the_target_changes_what_is_learned(words: list[object], tmp_path: Path)
     assert found[0] != found[1]
 
 
+def test_empty_notes_of_the_target_are_left_out_and_told(
+    words: list[object], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = [{"id": f"blank-{n}", "text": " \n" * n} for n in range(4)]
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [*blank, *notes(20, "target")])
+    plain = list(words)
+    words[words.index("--data.target") + 1] = mixed
+    assert clinnlp(*words, "--domain", "reweight", "--out", tmp_path / "mixed") == 0
+    assert "4 of 24 target notes are empty and are left out" in capsys.readouterr().err
+    facts = read_json(tmp_path / "mixed" / "manifest.json")["facts"]
+    assert (facts["target notes"], facts["empty target notes"]) == (20, 4)
+    report = (tmp_path / "mixed" / "report.txt").read_text(encoding="utf-8")
+    assert "unlabeled notes of the target: 20, " in report and "4 of 24 target notes are empty" in report
+    assert clinnlp(*plain, "--domain", "reweight", "--out", tmp_path / "plain") == 0
+    said = [(tmp_path / name / "predictions.jsonl").read_bytes() for name in ("mixed", "plain")]
+    assert said[0] == said[1], "as if they had not been there"
+
+
+@pytest.mark.parametrize("domain", ["reweight", "coral"])
+def test_a_target_of_empty_notes_alone_is_refused(
+    domain: str, words: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blank = write_jsonl(tmp_path / "blank.jsonl", [{"id": f"{n}", "text": " " * (n + 1)} for n in range(20)])
+    words[words.index("--data.target") + 1] = blank
+    assert clinnlp(*words, "--domain", domain, "--out", tmp_path / "run") == 2
+    assert "error[CLN-D2] data.target: all 20 target notes are empty. " in capsys.readouterr().err
+
+
 def test_cross_validation_adapts_in_every_fold(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
     data = ("--data.train", corpus / "train.jsonl", "--data.target", corpus / "target.jsonl", "--domain", "reweight")
     words = ("--base", tiny("bert"), *data, *FEW, "--folds.count", 2, "--out", tmp_path / "run")

@@ -102,6 +102,17 @@ def test_nothing_to_suggest_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert told in capsys.readouterr().err
 
 
+def test_records_that_were_all_set_aside_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {"id": "1", "text": "fever", "spans": [{"start": 2, "end": 9, "label": "X"}]}
+    given = write_jsonl(tmp_path / "bad.jsonl", [odd, odd | {"id": "2"}])
+    words = ("--bad_records", "quarantine", "--out", tmp_path / "run")
+    assert clinnlp("suggest", "--notes", given, *words) == 2
+    told = (
+        "bad.jsonl: no documents are left: 2 records were set aside, the first at bad.jsonl line 1: span 1 ends outside"
+    )
+    assert told in capsys.readouterr().err
+
+
 def test_a_model_says_of_which_notes_it_is_unsure(tmp_path: Path, ner_run: Path) -> None:
     """Notes like those it was trained on, and notes of words that it never saw in such places."""
     odd = [
