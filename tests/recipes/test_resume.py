@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,7 +125,10 @@ def test_killed_and_given_again(
     assert "going on from step" in capsys.readouterr().err
     assert same(out, whole)
     assert not (out / "checkpoints").exists(), "what trained a model is no part of it"
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "secret.json").write_text("left by a kill at the very end")
     assert clinnlp(*words, "--out", out) == 5, "and a finished run is left alone"
+    assert not (out / "checkpoints").exists()
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +193,22 @@ def test_changed_notes_or_base_are_refused(
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert clinnlp(*words, "--out", out) == 4
     assert "differs in weights (base)." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_changed_config_or_tokenizer_of_the_base_is_refused(
+    name: str, tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    base = tmp_path / "base"
+    shutil.copytree(tiny("bert"), base)
+    train = write_jsonl(tmp_path / "train.jsonl", notes(40, "train"))
+    words = ("finetune", "--base", base, "--data.train", train, *FAST, *LORA, *LABELED)
+    killed_after(2, words, tmp_path / "run", monkeypatch)
+    text = (base / name).read_text(encoding="utf-8")
+    (base / name).write_text(text + "\n", encoding="utf-8")
+    assert clinnlp(*words, "--out", tmp_path / "run") == 4
+    assert "differs in weights (base config and tokenizer)." in capsys.readouterr().err
 
 
 def test_other_versions_are_told(

@@ -273,3 +273,10 @@ def test_checkpoints_without_their_secret_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as error:
         secret_key(tmp_path / "c")
     assert "the checkpoints of a private run are there, and the secret of its noise is not" in str(error.value)
+
+
+@pytest.mark.parametrize("held", ["", "[]", '{"key": "ab"}', '{"key": "zz"}', '{"format_version": 1}'])
+def test_a_damaged_secret_is_refused(held: str, tmp_path: Path) -> None:
+    (tmp_path / KEY).write_text(held, encoding="utf-8")
+    with pytest.raises(IntegrityError, match="the secret of the noise is not as it was written"):
+        secret_key(tmp_path)
