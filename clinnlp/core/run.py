@@ -21,6 +21,7 @@ from clinnlp.version import VERSION
 
 log = logging.getLogger("clinnlp")
 
+FORMAT = 1
 MANIFEST = "manifest.json"
 SETTINGS = "settings.yaml"
 LOCK = ".lock"
@@ -46,7 +47,7 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """Plain values; versions are read at this moment."""
         return {
-            "format_version": 1,
+            "format_version": FORMAT,
             "verb": self.verb,
             "status": self.status,
             "clinnlp": VERSION,
@@ -148,7 +149,11 @@ def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= NOTHING):
         return None
     before = _manifest(folder)
-    if not resume or before.get("status") in (None, "done") or not {"verb", "settings"} <= before.keys():
+    if (
+        not resume
+        or before.get("status") in (None, "done")
+        or not {"format_version", "verb", "settings"} <= before.keys()
+    ):
         holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
         raise InUseError(
             f"the output folder already holds {holds}",
@@ -156,6 +161,11 @@ def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any
             kept="everything in it",
             next="choose a new --out, or remove the folder",
         )
+    if before["format_version"] != FORMAT:
+        raise ChangedError(
+            f"the folder holds a run of format {before['format_version']}, this clinnlp knows format {FORMAT}",
+            where=str(folder), kept="everything in it", next="go on with the clinnlp that began it",
+        )  # fmt: skip
     now = json.loads(json.dumps(manifest.as_dict()))
     changed = [] if before["verb"] == now["verb"] else [f"verb ({before['verb']} before, now {now['verb']})"]
     if changed := changed + list(_differences(before["settings"], now["settings"])):

@@ -132,3 +132,16 @@ def test_other_versions_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     begin(tmp_path / "run").finish()
     assert "begun with other versions, so not to the bit: peft (None, now" in caplog.text
     assert "python (3.0, now 3." in caplog.text
+
+
+def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", Manifest("pretrain", {}, "0"))
+    (run.folder / "half").touch()
+    told = run.manifest.as_dict() | {"format_version": 99}
+    run.close()
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ChangedError, match="a run of format 99, this clinnlp knows format 1"):
+        Run(tmp_path / "run", Manifest("pretrain", {}, "0"), resume=True)
+    (tmp_path / "run" / "manifest.json").write_text('{"status": "running"}', encoding="utf-8")
+    with pytest.raises(InUseError, match="already holds a run"):
+        Run(tmp_path / "run", Manifest("pretrain", {}, "0"), resume=True)
