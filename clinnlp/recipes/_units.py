@@ -27,10 +27,11 @@ class Unit:
 
     def finish(
         self, train: Sequence[Document], dev: Sequence[Document], test: Sequence[Document],
-        on_score: Callable[[float], object] = float,
+        on_score: Callable[[float], object] = float, waived: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """Do the run unless an earlier try finished it; an error of `on_score`, which is given each dev score, ends it.
 
+        Its report says on top what was `waived` of leaks between the given notes.
         A run that fails lets go of its folder, so that the larger one may go on without it.
         """
         if is_done(self.folder):
@@ -38,7 +39,7 @@ class Unit:
         run = start_run("finetune", self.settings, self.folder, self.settings.seed, resume=True)
         run.pin("data", self.outer.manifest.data)
         targets = load_targets(self.settings.data, [])
-        splits = Splits(list(train), list(dev), list(test), [], [], *targets)
+        splits = Splits(list(train), list(dev), list(test), [], list(waived), *targets)
         try:
             train_and_score(self.settings, splits, run, self.keep_model, on_score)
         except StoppedError:
@@ -56,9 +57,20 @@ class Unit:
         return list(read(self.folder / "predictions.jsonl", Jsonl()))
 
     @property
+    def waived(self) -> list[str]:
+        """The leaks that its report says are waived."""
+        return waived_in(self.folder)
+
+    @property
     def score(self) -> float | None:
         """The task's score on the test notes; None if there was nothing to score."""
         return dotted(self.folder / "metrics.json", self.settings.task.dev_score)
+
+
+def waived_in(folder: Path) -> list[str]:
+    """The leaks that a scored run says are waived."""
+    lines: list[str] = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("waived", [])
+    return lines
 
 
 def dotted(path: Path, key: str) -> float | None:

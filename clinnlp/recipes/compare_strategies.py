@@ -19,7 +19,7 @@ from clinnlp.recipes._data import Splits, data_sha256, load_documents, load_spli
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import provenance
 from clinnlp.recipes._tuning import SAME, is_within, paths
-from clinnlp.recipes._units import Unit
+from clinnlp.recipes._units import Unit, waived_in
 from clinnlp.text.folds import Folds, folds
 from clinnlp.training.settings import SupervisedFit
 
@@ -172,9 +172,11 @@ def _documents(settings: CompareStrategies, run: Run) -> Splits:
         path = str(validated.data.train)
         run.pin("data", {"train": data_sha256(path, settings.data.format)})
         quarantined: list[Any] = []
-        first = folds(load_documents(path, settings.data, quarantined), settings.folds)[0]
-        train, dev = crossvalidate.train_and_dev(validated, first)
-        splits = Splits(list(train), list(dev), list(first.test), quarantined)
+        documents = load_documents(path, settings.data, quarantined)
+        made = folds(documents, settings.folds)
+        crossvalidate.check_folds(validated, documents, made)
+        train, dev = crossvalidate.train_and_dev(validated, made[0])
+        splits = Splits(list(train), list(dev), list(made[0].test), quarantined)
     if not splits.dev and any(len(settings.choices(name)) > 1 for name in settings.arms):
         raise ConfigError(
             "values are tuned on dev notes, and there are none", where="data.dev",
@@ -198,7 +200,7 @@ def _tuned(
     for tuned, chosen in choices:
         told = "-".join(f"{key.rsplit('.', 1)[-1]}-{value}" for key, value in tuned.items())
         unit = Unit(run, f"{slug(name)}-tuned-{slug(told)}", chosen, settings.seeds[0], keep_model=False)
-        unit.finish(splits.train, splits.dev, ())
+        unit.finish(splits.train, splits.dev, (), waived=splits.waived)
         score = unit.score
         scores.append(-1.0 if score is None else score)
         log.info("%s: %s: %s on dev %s", name, told, settings.task.dev_score, score)
@@ -212,7 +214,7 @@ def _cell(
     label = f"{slug(name)}-seed-{seed}"
     if settings.folds is None:
         unit = Unit(run, label, chosen, seed, settings.keep_models)
-        unit.finish(splits.train, splits.dev, splits.test)
+        unit.finish(splits.train, splits.dev, splits.test, waived=splits.waived)
         log.info("%s, seed %d: %s %s", name, seed, settings.task.dev_score, unit.score)
         return unit.folder
     own = replace(chosen, out=run.folder / label, seed=seed)
@@ -228,6 +230,7 @@ def _write(run: Run, settings: CompareStrategies, arms: Sequence[_Cells]) -> Non
     from clinnlp.evaluation.comparison_report import text_table
     from clinnlp.evaluation.page import Surroundings, html_report
     from clinnlp.evaluation.panels import Panel, Table
+    from clinnlp.evaluation.rendering import printable
 
     compared = json.loads((run.folder / COMPARISON / "metrics.json").read_bytes())
     part = settings.task.dev_score.split(".")[0]
@@ -241,14 +244,19 @@ def _write(run: Run, settings: CompareStrategies, arms: Sequence[_Cells]) -> Non
         "Intervals, p-values (adjusted over the arms) and what they mean: comparison/report.html",
         "Tuned values were chosen on dev notes with the first seed; minutes and peak memory are those of training",
     )
-    write_json(run.folder / "metrics.json", {"format_version": 1, "score": f"{part} {measure}", "arms": values})
+    waived = list(dict.fromkeys(line for arm in arms for folder in arm.folders for line in waived_in(folder)))
+    above = {"waived": waived} if waived else {}
+    metrics = {"format_version": 1, **above, "score": f"{part} {measure}", "arms": values}
+    write_json(run.folder / "metrics.json", metrics)
+    said = [*(f"waived: {printable(line)}\n" for line in waived), *(["\n"] if waived else [])]
     told = "".join(f"{sentence}.\n" for sentence in sentences)
-    (run.folder / "report.txt").write_text(f"{text_table(heads, rows, 2)}\n{told}", encoding="utf-8")
+    text = f"{''.join(said)}{text_table(heads, rows, 2)}\n{told}"
+    (run.folder / "report.txt").write_text(text, encoding="utf-8")
     known, shown = provenance(run)
     table: Table = Table(heads, tuple(tuple(row) for row in rows))
-    page = html_report(
-        Report(), "clinnlp compare strategies", Surroundings(known, shown), [Panel("Strategies", sentences, (table,))]
-    )
+    around = Surroundings(known, shown, waived)
+    panels = [Panel("Strategies", sentences, (table,))]
+    page = html_report(Report(), "clinnlp compare strategies", around, panels)
     (run.folder / "report.html").write_text(page, encoding="utf-8")
 
 

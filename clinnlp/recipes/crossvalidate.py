@@ -9,7 +9,7 @@ from typing import Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import write_json
-from clinnlp.errors import QUARANTINED, ConfigError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
 from clinnlp.recipes._data import data_sha256, load_documents, read_as, target_hashes, write_quarantine
@@ -51,6 +51,7 @@ def run(settings: CrossValidate) -> int:
     documents = load_documents(path, settings.data, quarantined)
     write_quarantine(run.folder, quarantined)
     made = folds(documents, settings.folds)
+    check_folds(settings, documents, made)
     log.info("%d notes, %d folds", len(documents), len(made))
 
     waived = check_trained_on(Path(settings.base), documents, settings.data.allow) if settings.base else []
@@ -63,6 +64,7 @@ def run(settings: CrossValidate) -> int:
         unit.finish(*train_and_dev(settings, fold), fold.test)
         predicted += unit.predicted
         scores[fold.name] = unit.score
+        waived += [f"{fold.name}: {line}" for line in unit.waived if line.startswith("transductive: ")]
         log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), unit.score)
 
     # 3. the pooled scores: every tested note once
@@ -89,6 +91,18 @@ def run(settings: CrossValidate) -> int:
     log.info("pooled over folds:\n%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
     log.info("%s by fold: %s", settings.task.dev_score, _told(per_fold))
     return QUARANTINED if quarantined else 0
+
+
+def check_folds(settings: CrossValidate, documents: Sequence[Document], made: Sequence[Fold]) -> None:
+    """Raises DataError if the notes, or those that a fold leaves to train on, hold no labels."""
+    settings.task.resolve(documents).schema(documents)
+    for fold in made:
+        train, _ = train_and_dev(settings, fold)
+        if not any(label for document in train for label in settings.task.gold_labels(document)):
+            raise DataError(
+                f"{fold.name}: its {len(train)} train notes hold no labels", where="folds",
+                next="fewer folds, or more labeled patients",
+            )  # fmt: skip
 
 
 def train_and_dev(settings: CrossValidate, fold: Fold) -> tuple[Sequence[Document], Sequence[Document]]:

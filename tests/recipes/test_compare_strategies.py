@@ -1,5 +1,6 @@
 """Strategies side by side: equal budget, rates tuned on dev alone, one table, and a stopped run goes on."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from clinnlp.errors import StoppedError
 from clinnlp.recipes import compare, compare_strategies
 from clinnlp.training.memory import PeakMemory
-from tests.recipes.command import FAST, clinnlp, read_json
+from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
 
 ARMS: dict[str, Any] = {
     "full": {"strategy": "full", "fit.learning_rate": [1e-7, 5e-3]},
@@ -76,6 +77,21 @@ def test_folds_in_place_of_a_test_split(words: list[object], tmp_path: Path) -> 
     compared = read_json(tmp_path / "run" / "comparison" / "metrics.json")
     assert compared["entity"]["over_folds"][0]["score"] == "entity.strict.micro.f1"
     assert (tmp_path / "run" / "full-seed-1" / "fold-1").is_dir()
+
+
+def test_what_was_waived_stands_on_top(words: list[object], corpus: Path, tmp_path: Path) -> None:
+    both = corpus / "train.jsonl"
+    some = [line | {"id": f"again {n}"} for n, line in enumerate(map(json.loads, both.read_text().splitlines()[:8]))]
+    words += ["--data.test", write_jsonl(tmp_path / "test.jsonl", some), "--seeds", "[1]", "--fit.epochs", 1]
+    Path(str(words[0])).write_text(yaml.safe_dump({"arms": {"a": {}, "b": {"strategy": "full"}}}))
+    assert clinnlp("compare", "strategies", *words) == 4
+    assert clinnlp("compare", "strategies", *words, "--out", tmp_path / "new", "--data.allow", "groups") == 0
+    told = "groups: groups (patients) in both train and test: 4"
+    for folder in (tmp_path / "new", tmp_path / "new" / "a-seed-1"):
+        assert read_json(folder / "metrics.json")["waived"] == [told]
+        assert (folder / "report.txt").read_text(encoding="utf-8").startswith(f"waived: {told}\n")
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert f'<h2>Waived</h2><ul class="facts"><li>{told}.</li>' in page
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Cross-validation: every note is tested once, and a run that was stopped goes on where it ended."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,41 @@ def test_folds_are_made_of_train_alone(
 ) -> None:
     assert clinnlp("crossvalidate", *words, "--data.test", "x.jsonl", "--out", tmp_path / "run") == 2
     assert "data.test: folds are made of data.train alone. Next: leave it out." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["crossvalidate", "compare strategies"])
+def test_a_fold_without_labels_to_train_on_is_named_before_any_is_trained(
+    verb: str, words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One patient of twelve is labeled: the fold that tests it has none to train on."""
+    made = [note | {"spans": note["spans"] if n < 2 else []} for n, note in enumerate(notes(24, "few"))]
+    data = write_jsonl(tmp_path / "notes.jsonl", made)
+    arms = ("--arms", "{a: {}, b: {fit.batch: 4}}") if "compare" in verb else ()
+    given = (*words, *arms, "--data.train", data, "--out", tmp_path / "run")
+    assert clinnlp(*verb.split(), *given) == 2
+    told = capsys.readouterr().err
+    assert re.search(
+        r"folds: fold-[123]: its 16 train notes hold no labels\. Kept: .*"
+        r"Next: fewer folds, or more labeled patients\.", told
+    )  # fmt: skip
+    assert not list(tmp_path.glob("run/*/manifest.json")), "no fold is trained"
+    write_jsonl(data, [note | {"spans": []} for note in made])
+    assert clinnlp(*verb.split(), *given) == 2
+    assert "data.train: the training data holds no labels for Ner" in capsys.readouterr().err
+
+
+def test_what_any_fold_waived_stands_on_top_of_the_pooled_report(words: tuple[object, ...], tmp_path: Path) -> None:
+    data = write_jsonl(tmp_path / "notes.jsonl", notes(36, "all"))
+    target = write_jsonl(tmp_path / "target.jsonl", [*notes(20, "target"), *notes(36, "all")[:2]])
+    adapted = ("--domain", "reweight", "--data.target", target, "--fit.epochs", 1, "--folds.count", 2)
+    given = (*words, "--data.train", data, *adapted)
+    assert clinnlp("crossvalidate", *given, "--out", tmp_path / "refused") == 4
+    assert clinnlp("crossvalidate", *given, "--data.allow", "transductive", "--out", tmp_path / "allowed") == 0
+    (told,) = read_json(tmp_path / "allowed" / "metrics.json")["waived"]
+    assert told.endswith(": transductive: groups (patients) in both target and test: 1")
+    assert told.startswith("fold-")
+    text = (tmp_path / "allowed" / "report.txt").read_text(encoding="utf-8")
+    assert text.startswith(f"waived: {told}\n")
 
 
 @pytest.mark.parametrize(("verb", "given"), [("crossvalidate", ("--folds.count", 2)), ("finetune", ("--data.test",))])
