@@ -12,6 +12,7 @@ from clinnlp.domains.base import HEAD, Domain
 from clinnlp.encode.tags import Alignment
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.recipes._data import Splits, TrainingData
+from clinnlp.recipes._label_map import flag_of, nearest
 from clinnlp.strategies.base import Strategy
 from clinnlp.tasks.base import Example, Task
 
@@ -62,11 +63,12 @@ def check_target_labels(task: Task, labeled: Sequence[Document], schema: LabelSc
     """Raises DataError for labels of labeled target notes that the source lacks."""
     found = sorted({label for note in labeled for label in task.gold_labels(note)} - set(schema.labels))
     if found:
+        near = nearest(found[0], schema.labels) or schema.labels
         raise DataError(
             f"labels of the target that the source lacks: {', '.join(map(repr, found))}; it has "
             f"{', '.join(schema.labels)}",
             where="data.target_labeled",
-            next=f"name what they are there, as --data.label_map.{found[0]} {schema.labels[0]}",
+            next=f"name what they are there, as {flag_of(found[0], near[0])}",
         )
 
 

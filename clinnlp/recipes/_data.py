@@ -13,6 +13,7 @@ from clinnlp.core.schema import LabelSchema
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.formats.base import Format, contents, find_files, read_records
 from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._label_map import flag_of, labels_in, unheld, with_names
 from clinnlp.recipes._leaks import WAIVERS, check_leaks
 from clinnlp.tasks.base import Task
 from clinnlp.text.splits import duplicate_ids, split
@@ -20,6 +21,7 @@ from clinnlp.text.splits import duplicate_ids, split
 log = logging.getLogger("clinnlp")
 
 TARGETS = ("target", "target_labeled")  # settings that name notes of another domain
+NOTES = ("train", "dev", "test", *TARGETS, "unlabeled")  # settings that name notes
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class DataSettings:
     """Leaks between splits to accept by name, with a comma between: duplicates, groups, pretraining, transductive (test
     notes among the unlabeled notes of a target). The report says so on top."""
     label_map: Mapping[str, str] = field(default_factory=dict)
-    """Other names for labels, as --data.label_map.Disease DISEASE: notes of two origins then share theirs."""
+    """Other names for labels, as --data.label_map.Disease DISEASE: notes of two origins then share theirs. For the
+    classes of attributes as --data.label_map '{certainty=probable: certainty=possible}'."""
 
     def __post_init__(self) -> None:
         names = self.allow.split(",") if isinstance(self.allow, str) else self.allow
@@ -128,12 +131,19 @@ def refused(record: Quarantined) -> DataError:
     return DataError(record.reason, where=record.where, next="correct the record, or set bad_records to quarantine")
 
 
-def load_documents(path: str, settings: DataSettings, quarantined: list[Quarantined]) -> list[Document]:
-    """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids."""
+def load_documents(
+    path: str, settings: DataSettings, quarantined: list[Quarantined], held: set[str] | None = None
+) -> list[Document]:
+    """The documents of one PATH. Raises DataError for a bad record, for none at all or for repeated ids.
+
+    `held` collects their labels, for those who read further files. Without it a name in data.label_map that none of
+    them holds is a ConfigError, or a warning where labels may be missed, if the settings name no other file.
+    """
     documents: list[Document] = []
-    before = len(quarantined)
+    before, own = len(quarantined), set() if held is None else held
     for record in read_records(path, settings.format):
         if isinstance(record, Document):
+            own |= labels_in(record) if settings.label_map else set()
             documents.append(renamed(record, settings.label_map))
         elif settings.bad_records == "quarantine":
             quarantined.append(record)
@@ -146,20 +156,31 @@ def load_documents(path: str, settings: DataSettings, quarantined: list[Quaranti
         raise DataError("no documents", where=path, next="check the path and the format")
     if repeated := duplicate_ids(documents):
         raise DataError(f"{len(repeated)} document ids occur more than once", where=path, next="make the ids unique")
+    alone = held is None and [path] == [one for name in NOTES if (one := getattr(settings, name, None))]
+    if alone and (error := unheld(settings.label_map, own)):
+        if settings.unknown_labels == "refuse":
+            raise error
+        log.warning("%s", error)
     return documents
 
 
 def load_splits(settings: DataSettings) -> Splits:
-    """All splits a config names or asks for. Raises LeakError if two of them share a group or a long text."""
+    """All splits a config names or asks for. Raises LeakError if two of them share a group or a long text.
+
+    Raises ConfigError for a name in data.label_map that no note of any of the files holds.
+    """
     if settings.train is None:
         raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
     quarantined: list[Quarantined] = []
-    parts = {"train": load_documents(settings.train, settings, quarantined), "dev": [], "test": []}
+    held: set[str] = set()
+    parts = {"train": load_documents(settings.train, settings, quarantined, held), "dev": [], "test": []}
     for name, path in (("dev", settings.dev), ("test", settings.test)):
         if path:
-            parts[name] = load_documents(path, settings, quarantined)
+            parts[name] = load_documents(path, settings, quarantined, held)
     parts |= asked_splits(parts, settings)
-    targets = load_targets(settings, quarantined)
+    targets = load_targets(settings, quarantined, held)
+    if error := unheld(settings.label_map, held):
+        raise error
     waived = check_leaks({**parts, "train": parts["train"] + targets[1]}, settings.allow)
     tell_set_aside(quarantined)
     return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived, *targets)
@@ -173,13 +194,15 @@ def tell_set_aside(quarantined: Sequence[Quarantined]) -> None:
         log.warning("%d records were set aside", len(quarantined))
 
 
-def load_targets(settings: DataSettings, quarantined: list[Quarantined]) -> tuple[list[Document], list[Document], int]:
+def load_targets(
+    settings: DataSettings, quarantined: list[Quarantined], held: set[str] | None = None
+) -> tuple[list[Document], list[Document], int]:
     """The notes of the domain that a model is for: those without labels, the labeled ones, and how many were empty.
 
     Notes without labels are given none, whatever they hold, and empty ones are left out. Raises DataError if all are.
     """
     paths = [getattr(settings, name, None) for name in TARGETS]
-    given, labeled = (load_documents(path, settings, quarantined) if path else [] for path in paths)
+    given, labeled = (load_documents(path, settings, quarantined, held) if path else [] for path in paths)
     plain = [replace(document, spans=(), labels=()) for document in given if document.text.strip()]
     empty = len(given) - len(plain)
     if empty and not plain:
@@ -192,12 +215,8 @@ def load_targets(settings: DataSettings, quarantined: list[Quarantined]) -> tupl
 
 
 def renamed(document: Document, names: Mapping[str, str]) -> Document:
-    """A document with the other names of its labels."""
-    if not names:
-        return document
-    spans = tuple(replace(span, label=names.get(span.label, span.label)) for span in document.spans)
-    labels = tuple(dict.fromkeys(names.get(label, label) for label in document.labels))
-    return replace(document, spans=spans, labels=labels)
+    """A document with the other names of its labels. Raises what `with_names` does."""
+    return with_names(document, names)
 
 
 def asked_splits(parts: Mapping[str, list[Document]], settings: DataSettings) -> dict[str, list[Document]]:
@@ -218,11 +237,13 @@ def check_labels(
         return
     listed = ", ".join(f"{label!r} ({count})" for label, count in sorted(found.items()))
     if settings.unknown_labels == "refuse":
+        attributes = any("=" in label for label in found)
+        names = flag_of("NAME=CLASS", "NAME=CLASS") if attributes else flag_of("X", "Y")
         raise DataError(
             f"labels that the training data lacks: {listed}; it has {', '.join(schema.labels)}",
             where=f"data.{name}",
-            next="correct them, give their other names (--data.label_map.X Y), or --data.unknown_labels miss to score "
-            "them as missed",
+            next=f"correct them, give their other names ({names}), or --data.unknown_labels miss to score them as "
+            "missed",
         )
     log.warning("%s holds labels that cannot be found and will be scored as missed: %s", name, listed)
 
