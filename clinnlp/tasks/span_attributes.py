@@ -1,7 +1,9 @@
 """Attributes of entities."""
 
+import difflib
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from clinnlp.core.report import Report
     from clinnlp.evaluation.calibration_report import BeforeAndAfter
+
+log = logging.getLogger("clinnlp")
 
 UNKNOWN = -100  # of a class that training does not hold
 RULED: Mapping[str, tuple[str, ...]] = {  # what rules say, and how data call it
@@ -69,9 +73,13 @@ class SpanAttributes(Task):
                 )
 
     def resolve(self, documents: Iterable[Document]) -> "SpanAttributes":
-        """With the attributes of the training notes, and the labels of spans that have any. Raises DataError."""
+        """With the attributes of the training notes, and the labels of spans that have any.
+
+        Raises DataError for an attribute whose name holds =, ConfigError for a name that no training note holds.
+        """
         notes = list(documents)
         names = self.attributes or attribute_names(notes)
+        self._check_names(notes, names)
         if odd := [name for name in names if "=" in name]:
             raise DataError(f"{len(odd)} names of attributes hold =", where="data.train", next="rename them")
         held = {s.label for d in notes for s in d.spans if any(attribute_class(s, name) != ABSENT for name in names)}
@@ -209,8 +217,31 @@ class SpanAttributes(Task):
             found.append(replace(document, spans=tuple(spans)))
         return found
 
+    def _check_names(self, notes: Sequence[Document], names: Sequence[str]) -> None:
+        spans = [span for document in notes for span in document.spans]
+        _check_held("of", self.of, {span.label for span in spans}, "no training span has this label")
+        may = [span for span in spans if self._may(span)]
+        known = {*names, *attribute_names(notes)}
+        classes = {name: {attribute_class(span, name) for span in may} - {ABSENT} for name in known}
+        held = {name for name, found in classes.items() if found}
+        _check_held("attributes", self.attributes, held, "no training span that may have it carries this attribute")
+        for rule, label in self.rules.items():
+            name, _, value = label.partition("=")
+            _check_held(f"rules.{rule}", [name], {*names}, "this attribute is not learned")
+            if value not in classes[name]:
+                log.warning("task.rules.%s: no training span has the class %s: is it spelled so?", rule, label)
+
     def _may(self, span: Span) -> bool:
         return not self.of or span.label in self.of
+
+
+def _check_held(where: str, given: Sequence[str], held: Collection[str], told: str) -> None:
+    """Raises ConfigError for a name that is not held, with the nearest one that is."""
+    for name in given:
+        if name not in held:
+            near = difflib.get_close_matches(name, sorted(held), n=1, cutoff=0.5)
+            next = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(held)) or 'none'}"
+            raise ConfigError(f"{name!r}: {told}", where=f"task.{where}", next=next)
 
 
 def _last(name: str) -> tuple[bool, str]:

@@ -43,9 +43,38 @@ def test_the_training_notes_say_which_attributes_which_spans_may_have() -> None:
     task = SpanAttributes().resolve([NOTE])
     assert (task.attributes, task.of) == (("certainty", "negated"), ("PROBLEM",))
     assert task.schema([NOTE]).labels == ("certainty=none", "certainty=possible", "negated=none", "negated=true")
-    assert SpanAttributes(attributes=("negated",), of=("DRUG",)).resolve([NOTE]).of == ("DRUG",)
+    both = ("DRUG", "PROBLEM")
+    assert SpanAttributes(attributes=("negated",), of=both).resolve([NOTE]).of == both
     with pytest.raises(DataError, match="1 names of attributes hold ="):
         SpanAttributes().resolve([marked({"a=b": True})])
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "told"),
+    [
+        ({"attributes": ("negate",)}, "task.attributes", "did you mean 'negated'?"),
+        ({"attributes": ("certainty", "nope")}, "task.attributes", "there are certainty, negated"),
+        ({"attributes": ("negated",), "of": ("DRUG",)}, "task.attributes", "there are none"),
+        ({"of": ("PROBLEMS",)}, "task.of", "did you mean 'PROBLEM'?"),
+        ({"rules": {"negated": "negation=true"}}, "task.rules.negated", "did you mean 'negated'?"),
+        ({"attributes": ("certainty",), "rules": {"negated": "negated=true"}}, "task.rules.negated", "there are"),
+    ],
+)
+def test_names_that_no_training_span_holds_are_refused(given: dict[str, Any], where: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        SpanAttributes(**given).resolve([NOTE])
+    assert error.value.where == where and told in error.value.next
+
+
+def test_an_attribute_that_is_always_off_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"task\.attributes: 'past': no training span"):
+        SpanAttributes(attributes=("past",)).resolve([marked({"past": False}, {"negated": True})])
+
+
+def test_a_class_that_only_rules_know_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    SpanAttributes(rules={"negated": "negated=true", "uncertain": "certainty=posible"}).resolve([NOTE])
+    (told,) = caplog.messages
+    assert told == "task.rules.uncertain: no training span has the class certainty=posible: is it spelled so?"
 
 
 def test_the_loss_is_that_of_each_attribute_of_each_span(tiny: Tiny) -> None:
