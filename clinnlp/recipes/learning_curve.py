@@ -54,10 +54,12 @@ def run(settings: LearningCurve) -> int:
 
     # 2. every size and repeat by itself
     measured: dict[int, list[tuple[int, float]]] = {}
+    waived = dict.fromkeys(splits.waived)
     for size, repeat, train in _subsets(settings, splits.train):
         seed = settings.seed + repeat - 1
         unit = Unit(run, f"notes-{size:06d}-repeat-{repeat}", settings, seed, settings.keep_models)
-        unit.finish(train, splits.dev, splits.test)
+        unit.finish(train, splits.dev, splits.test, waived=splits.waived)
+        waived |= dict.fromkeys(unit.waived)
         if (score := unit.score) is not None:
             measured.setdefault(size, []).append((len(train), score))
         log.info("%d notes, repeat %d: %s %s", len(train), repeat, settings.task.dev_score, score)
@@ -68,12 +70,12 @@ def run(settings: LearningCurve) -> int:
     from clinnlp.evaluation.page import Surroundings
 
     curve = learning_curve(_by_notes(measured), settings.seed)
-    waived = {"waived": splits.waived} if splits.waived else {}
-    values = {"format_version": 1, **waived, "score": settings.task.dev_score, **curve.as_dict()}
+    above = {"waived": [*waived]} if waived else {}
+    values = {"format_version": 1, **above, "score": settings.task.dev_score, **curve.as_dict()}
     write_json(run.folder / "metrics.json", values)
     facts = {"base": settings.origin, "strategy": type(settings.strategy).__name__, "test notes": len(splits.test)}
     known, shown = provenance(run)
-    around = Surroundings({**{name: str(value) for name, value in facts.items()}, **known}, shown, splits.waived)
+    around = Surroundings({**{name: str(value) for name, value in facts.items()}, **known}, shown, [*waived])
     write_curve(run.folder, curve, settings.task.dev_score, around)
     run.finish(facts)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))

@@ -82,11 +82,11 @@ def run(settings: Tune) -> int:
     log.info("best: trial %d, dev %.4f, %s", best.number, best.score, _told(best.values))
 
     # 3. once more with the best settings; the test split, if it is asked for, is scored here and nowhere else
-    refitted = None
+    refitted, waived = None, splits.waived
     if settings.refit:
         unit = Unit(run, "best", chosen, settings.seed, keep_model=True)
-        unit.finish(splits.train, splits.dev, splits.test if settings.final else ())
-        refitted = unit.score
+        unit.finish(splits.train, splits.dev, splits.test if settings.final else (), waived=splits.waived)
+        refitted, waived = unit.score, unit.waived
 
     # 4. the table of trials
     facts = {"base": settings.origin, "train notes": len(splits.train), "dev notes": len(splits.dev),
@@ -94,7 +94,7 @@ def run(settings: Tune) -> int:
              "score": settings.task.dev_score, "trials": settings.trials, "best trial": best.number,
              "best dev score": best.score}  # fmt: skip
     facts |= {} if refitted is None else {f"refitted model, {'test' if settings.final else 'dev'} score": refitted}
-    write_tuning(run, trials, facts, [f"Waived: {line}" for line in splits.waived])
+    write_tuning(run, trials, facts, [f"Waived: {line}" for line in waived])
     run.finish(facts)
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
     return QUARANTINED if splits.quarantined else 0

@@ -87,4 +87,17 @@ def test_what_was_waived_stands_on_top(
     told = "groups: groups (patients) in both train and test: 4"
     assert (out / "report.txt").read_text(encoding="utf-8").startswith(f"waived: {told}\n\n   notes ")
     assert read_json(out / "metrics.json")["waived"] == [told]
+    assert read_json(out / "notes-000040-repeat-1" / "metrics.json")["waived"] == [told]
     assert f'<h2>Waived</h2><ul class="facts"><li>{told}.</li>' in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_was_waived_in_a_single_run_stands_on_top_too(
+    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    target = write_jsonl(tmp_path / "target.jsonl", [*notes(20, "target"), *notes(12, "test")[:2]])
+    data = ("--data.train", corpus / "train.jsonl", "--data.test", corpus / "test.jsonl", "--data.target", target)
+    words = ("--base", tiny("bert"), *data, "--domain", "reweight", "--data.allow", "transductive", *FAST, *LORA)
+    small = ("--task.window", 24, "--task.overlap", 8, "--sizes", "[99]", "--repeats", 2, "--fit.epochs", 1)
+    assert clinnlp("learning_curve", *words, *small, "--out", tmp_path / "run") == 0
+    told = "transductive: groups (patients) in both target and test: 1"
+    assert read_json(tmp_path / "run" / "metrics.json")["waived"] == [told]

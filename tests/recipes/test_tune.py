@@ -218,6 +218,21 @@ def test_test_notes_are_scored_once_at_the_end_if_that_is_asked_for(
     assert "test notes: 12, scored once" in (out / "report.txt").read_text(encoding="utf-8")
 
 
+def test_what_was_waived_is_told_by_the_refitted_model_too(
+    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    target = write_jsonl(tmp_path / "target.jsonl", [*notes(20, "target"), *notes(12, "test")[:2]])
+    test = write_jsonl(tmp_path / "test.jsonl", [*notes(12, "test"), notes(40, "train")[0] | {"id": "again"}])
+    given = ("--domain", "reweight", "--data.target", target, "--data.test", test, "--final", "true")
+    allowed = ("--data.allow", "groups,transductive", "--trials", 1, "--fit.epochs", 1, "--fit.evaluations", 1)
+    assert clinnlp(*words_of(tiny, corpus, *given, *allowed, "--out", out)) == 0
+    told = ["groups: groups (patients) in both train and test: 1"]
+    told.append("transductive: groups (patients) in both target and test: 1")
+    assert read_json(out / "best" / "metrics.json")["waived"] == told
+    assert read_json(out / "metrics.json")["notices"] == [f"Waived: {line}" for line in told]
+
+
 def test_no_trial_that_ends_well_is_told(
     tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
