@@ -26,13 +26,13 @@ def use_varlen(model: Any) -> None:
 
 def _attention(
     module: Any, query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", attention_mask: Any,
-    dropout: float = 0.0, scaling: float | None = None, sliding_window: int | None = None,
     cu_seq_lens_q: "torch.Tensor | None" = None, **given: Any,
 ) -> "tuple[torch.Tensor, None]":  # fmt: skip
     """Query, key and value are (B, heads, S, D), the answer (B, S, heads, D)."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    dropout, scaling, window = given.get("dropout", 0.0), given.get("scaling"), given.get("sliding_window")
     if cu_seq_lens_q is None:
         answer: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal=False
@@ -42,12 +42,12 @@ def _attention(
     q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))  # (B * S, heads, D)
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and (flash := _flash()):
         bounds, longest = cu_seq_lens_q.to(q.device), int(cu_seq_lens_q.diff().max())
-        near = (-1, -1) if sliding_window is None else (sliding_window - 1, sliding_window - 1)
+        near = (-1, -1) if window is None else (window - 1, window - 1)
         found = flash(q, k, v, bounds, bounds, longest, longest, dropout, scaling, window_size=near)
     else:
         found = torch.cat([
             _alone([x[first : first + rows * length].view(rows, length, *x.shape[1:]) for x in (q, k, v)],
-                   dropout, scaling, sliding_window)
+                   dropout, scaling, window)
             for first, rows, length in _alike(cu_seq_lens_q.tolist())
         ])  # fmt: skip
     return found.view(shape), None
