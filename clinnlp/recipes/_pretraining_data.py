@@ -155,9 +155,7 @@ def read_notes(settings: "Pretrain", run: Run) -> Notes:
         probed.read([Corpus(probe.notes, probe.format)])
     of_probe = {f"probe {name}": sha256 for name, sha256 in probed.hashes.items()}
     files = [path for objective in settings.objectives for path in objective.files()]
-    run.pin(
-        "data", reader.hashes | of_probe | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)}
-    )
+    run.pin("data", reader.hashes | of_probe | {f"objective {n}": sha256_files([path]) for n, path in enumerate(files)})
     near: set[int] = set()
     if settings.near_duplicates is not None:
         sets = near_sets(Texts(reader.kept), settings.near_duplicates)
