@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,21 @@ from pathlib import Path
 from clinnlp.errors import InUseError
 
 log = logging.getLogger("clinnlp")
+SECONDS = 1.0  # that a process which was just killed may still seem to work
 
 
 @contextmanager
 def only_run(path: Path, next: str) -> Iterator[None]:
     """Be the one process that works on a folder. Raises InUseError, naming the process that is it and what is `next`.
 
-    The system releases the lock when its process ends, however that happens. It saves work, no more: where the file
+    The system releases the lock when its process ends, however that happens, and a child that it was just starting has
+    come to itself: a moment is waited for that. It saves work, no more: where the file
     system has no locks, or one is lost, commits still keep the output right.
     """
-    file = _locked(path)
+    file, patience = _locked(path), time.monotonic() + SECONDS
+    while file is None and time.monotonic() < patience:
+        time.sleep(SECONDS / 20)
+        file = _locked(path)
     if file is None:
         raise InUseError(
             f"in use by {_owner(path)}",
