@@ -9,6 +9,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same device wherever they run
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the processors: threads of each would wait for the others
 
 from tests.proof import in_fresh_processes, in_this_process

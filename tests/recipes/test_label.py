@@ -227,6 +227,6 @@ def test_an_engine_is_chosen_and_a_run_goes_on_with_it_alone(
     assert torch.drop(columns="score").equals(packed.drop(columns="score"))
     assert command("label", *HERE, *words, "--out", tmp_path / "packed") == 4
     told = capsys.readouterr().err
-    assert 'differs in engine ({"name": "packed", "precision": "fp32"}, now {"name": "torch"' in told
+    assert 'differs in engine ({"name": "packed", "precision": "fp32", "device": "cpu"}, now {"name": "torch"' in told
     assert command("label", *HERE, *words, "--engine", "packd", "--out", tmp_path / "typo") == 2
     assert "Did you mean 'packed'" in capsys.readouterr().err

@@ -99,7 +99,7 @@ def test_of_two_that_choose_at_a_time_one_is_heeded(words: Words, tmp_path: Path
         store.put("engine.json", b'{"engine": {"name": "torch", "precision": "bf16"}}')
         return []
 
-    assert auto.pin(store, models, another_is_faster, Bound())[0].runs_on() == engine_named("torch-bf16")
+    assert auto.pin(store, models, another_is_faster, Bound())[0].engine == engine_named("torch-bf16")
 
 
 def test_plan_tries_and_keeps_nothing(
@@ -205,7 +205,7 @@ def test_evaluate_chooses_on_dev_with_its_gold_and_on_test_without(
     assert {document.id.partition("-")[0] for document in documents} == {splits[-1]}
     assert any(document.spans or document.labels for document in documents) == ("dev" in splits)
     chosen, named = (read_json(tmp_path / name / "manifest.json")["facts"] for name in ("auto", "named"))
-    assert chosen["engine"] == named["engine"] == "packed fp32"
+    assert chosen["engine"] == named["engine"] == "packed fp32 cpu"
     chosen, named = (read_json(tmp_path / name / "metrics.json") for name in ("auto", "named"))
     assert chosen["entity"] == named["entity"]
     assert "packed fp32" in (tmp_path / "auto" / "report.html").read_text(encoding="utf-8")

@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
         run(cpu(), loss=broken)
     assert str(error.value) == (
         "the loss is not a number at step 1 (learning rate 0.033). Kept: nothing of this run. "
-        "Next: lower fit.learning_rate, or use fit.precision fp32."
+        "Next: lower fit.learning_rate, or use fit.precision fp32, in a new --out."
     )
 
 
