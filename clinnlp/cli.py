@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = Path(os.devnull).open("w")
         return 0
     except (Exception, KeyboardInterrupt, Stop) as error:
-        if os.environ.get("CLINNLP_DEBUG") and not isinstance(
-            error, (ClinnlpError, MemoryError, KeyboardInterrupt, Stop)
-        ):
+        if os.environ.get("CLINNLP_DEBUG") and not isinstance(error, NO_FAULTS):
             abandon()
             raise
         told = _told(error)

@@ -23,8 +23,8 @@ def only_run(path: Path, next: str) -> Iterator[None]:
     """Be the one process that works on a folder. Raises InUseError, naming the process that is it and what is `next`.
 
     The system releases the lock when its process ends, however that happens, and a child that it was just starting has
-    come to itself: a moment is waited for that. It saves work, no more: where the file
-    system has no locks, or one is lost, commits still keep the output right.
+    come to itself: a moment is waited for that. It saves work, no more: where the file system has no locks, or one is
+    lost, commits still keep the output right.
     """
     file, patience = _locked(path), time.monotonic() + SECONDS
     while file is None and time.monotonic() < patience:

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +46,9 @@ class _Made(Sequence[Item]):
             return [self._at(number) for number in range(*place.indices(len(self)))]
         return self._at(range(len(self))[place])
 
+    @abstractmethod
     def _at(self, place: int) -> Item:
-        raise NotImplementedError
+        """The item of a place, from 0 on."""
 
 
 class Spool(_Made[Document]):

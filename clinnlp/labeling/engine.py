@@ -172,7 +172,8 @@ class LabelingRun:
         return Job(
             self.model, self.store, digest[:16], options.batch_tokens, options.max_characters,
             options.quarantine_text, threads, tuple(options.offsets), isinstance(self.model, Together),
-            bool(getattr(self.model, "marks_spans", False)), self.fingerprint.get("device") == "cuda",
+            bool(getattr(self.model, "marks_spans", False)),
+            any(name.startswith("device") and held == "cuda" for name, held in self.fingerprint.items()),
         )  # fmt: skip
 
     def _works(self) -> Iterator[Work]:

@@ -79,8 +79,8 @@ class ModelFolder:
         if (self.folder / "adapter_config.json").is_file():
             base = base_folder(card.with_base(self.base).base)
             parts |= _hashes(self.part("base"), base) if base else {self.part("base"): f"{card.base}@{card.revision}"}
-        engines = {self.part("engine"): json.dumps(plain_engine(engine))}
-        return parts | versions(engine.library) | {"device": getattr(engine, "device", "cpu")} | engines
+        parts |= {self.part("engine"): json.dumps(plain_engine(engine))}
+        return parts | versions(engine.library) | {self.part("device"): getattr(engine, "device", "cpu")}
 
     def load(self) -> Predict:
         """The model on this machine; logits that are no numbers raise LogitsError."""

@@ -130,8 +130,8 @@ def serve(pipe: Connection, job: Job, number: int = 0) -> None:
     be_worker(number)
     warnings.simplefilter("ignore")
     logging.getLogger("clinnlp").addHandler(_ToParent(pipe))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides when work ends
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.SIG_IGN)  # the parent decides when work ends
     if job.threads:
         os.environ.setdefault("OMP_NUM_THREADS", str(job.threads))
     with contextlib.suppress(EOFError, BrokenPipeError):

@@ -247,11 +247,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weights_sha256(folder: Path) -> str:
     """One hash over all weight files of a folder."""
-    digest = hashlib.sha256()
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return sha256_files(weight_files(folder))
 
 
 def base_pins(name: str, sha256: str) -> dict[str, str]:
