@@ -1,4 +1,4 @@
-"""Builders of tiny tokenizers and models: trained or drawn at random in a second, offline, the same every time."""
+"""Builders of tiny tokenizers and models, in a second, offline; the same every time, but for the unigram vocabulary."""
 
 import random
 from pathlib import Path
@@ -51,13 +51,21 @@ def tiny_tokenizer(kind: str, folder: Path) -> Path:
 def _wordpiece(names: dict[str, str]) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    rust = Tokenizer(models.WordPiece(unk_token=names["unk"]))
-    rust.normalizer = normalizers.BertNormalizer()
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(names.values()), show_progress=False)
-    rust.train_from_iterator(sentences(), trainer)
-    return rust
+    def made(model: Any) -> Any:
+        rust = Tokenizer(model)
+        rust.normalizer = normalizers.BertNormalizer()
+        rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        rust.decoder = decoders.WordPiece()
+        return rust
+
+    trained = made(models.WordPiece(unk_token=names["unk"]))
+    letters = sorted({letter for text in sentences() for letter in trained.normalizer.normalize_str(text)} - {" "})
+    inside = [f"##{letter}" for letter in letters]  # named in order: the trainer's own order differs by process
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=300, special_tokens=[*names.values(), *inside], initial_alphabet=letters, show_progress=False
+    )
+    trained.train_from_iterator(sentences(), trainer)
+    return made(models.WordPiece(trained.get_vocab(), unk_token=names["unk"]))
 
 
 def _bytebpe(names: dict[str, str]) -> Any:
