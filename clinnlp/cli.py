@@ -17,7 +17,7 @@ from typing import Any
 from clinnlp import config, plugins
 from clinnlp.core.ranks import rank
 from clinnlp.core.run import abandon
-from clinnlp.core.signals import Stop
+from clinnlp.core.signals import Signals, Stop
 from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, UsageError
 from clinnlp.version import VERSION
 
@@ -47,8 +47,9 @@ def _told(error: BaseException) -> ClinnlpError:
     """What is told of an error; of one of another library only its kind, since its message may quote note text."""
     if isinstance(error, ClinnlpError):
         return error
-    kept = abandon()
-    if isinstance(error, KeyboardInterrupt | Stop):
+    stopped = isinstance(error, KeyboardInterrupt | Stop)
+    kept = abandon("stopped" if stopped else "failed")
+    if stopped:
         return StoppedError(error.args[0] if isinstance(error, Stop) else 2, kept=kept)
     if isinstance(error, MemoryError):
         return MemoryLackError("out of memory", kept=kept, next="lower fit.batch or batch_tokens")
@@ -84,7 +85,8 @@ def _command(words: list[str]) -> int:
     settings = config.build(kind, read_settings(kind, rest))
     _prepare_process()
     try:
-        return int(recipe.run(settings))
+        with Signals():
+            return int(recipe.run(settings))
     except ClinnlpError as error:
         kept = abandon("stopped" if isinstance(error, StoppedError) else "failed")
         error.kept = error.kept or kept

@@ -13,21 +13,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same device wherever th
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the processors: threads of each would wait for the others
 
 from tests.proof import in_fresh_processes, in_this_process
-from tests.tiny import TOKENIZER_OF, tiny_model, tiny_tokenizer
+from tests.tiny import builder
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Give a kind of tokenizer or model, get its folder; each is built once and must not be changed."""
-    made: dict[str, Path] = {}
-
-    def get(kind: str) -> Path:
-        if kind not in made:
-            build = tiny_model if kind in TOKENIZER_OF else tiny_tokenizer
-            made[kind] = build(kind, tmp_path_factory.mktemp(kind))
-        return made[kind]
-
-    return get
+    return builder(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="session")

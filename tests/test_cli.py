@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -197,20 +199,27 @@ def test_ends_that_are_no_faults(
     assert cli.main(["doctor"]) == status
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
+@pytest.mark.parametrize(
+    ("error", "marked"),
+    [(KeyboardInterrupt, "stopped"), (signal.SIGTERM, "stopped"), (MemoryError, "failed"), (ValueError, "failed")],
+)
 def test_an_ended_run_is_marked_and_named(
-    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    error: type[BaseException] | signal.Signals, marked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     def fail(settings: object) -> int:
         run = Run(tmp_path / "run", Manifest("doctor", {}, "0"))
         (run.folder / "half.txt").write_text("x")
+        if isinstance(error, signal.Signals):
+            os.kill(os.getpid(), error)
+            raise AssertionError("the signal was not heard")
         raise error
 
     fail.__annotations__ = {"settings": doctor.Doctor, "return": int}
     monkeypatch.setattr(doctor, "run", fail)
     assert cli.main(["doctor"]) != 0
-    assert f"Kept: {tmp_path / 'run'}, marked as failed." in capsys.readouterr().err
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+    assert f"Kept: {tmp_path / 'run'}, marked as {marked}." in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == marked
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

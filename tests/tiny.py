@@ -1,6 +1,8 @@
 """Builders of tiny tokenizers and models, in a second, offline; the same every time, but for the unigram vocabulary."""
 
 import random
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +100,23 @@ def _unigram(names: dict[str, str]) -> Any:
     return rust
 
 
-def tiny_model(kind: str, folder: Path) -> Path:
-    """Save a random masked-LM encoder (2 layers, 32 wide, 2 heads) of a kind in TOKENIZER_OF with its tokenizer."""
+def builder(folder_of: Callable[[str], Path], spread: float = 0.02) -> Callable[[str], Path]:
+    """Give a kind of tokenizer or model, get its folder; each is built once and must not be changed."""
+
+    @cache
+    def get(kind: str) -> Path:
+        folder = folder_of(kind)
+        return tiny_model(kind, folder, spread) if kind in TOKENIZER_OF else tiny_tokenizer(kind, folder)
+
+    return get
+
+
+def tiny_model(kind: str, folder: Path, spread: float = 0.02) -> Path:
+    """Save a random masked-LM encoder (2 layers, 32 wide, 2 heads) of a kind in TOKENIZER_OF with its tokenizer.
+
+    `spread` is the standard deviation of weights: with the usual one, made for wide layers, one token hardly tells of
+    another, and training is slow to change that.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
@@ -112,6 +129,7 @@ def tiny_model(kind: str, folder: Path) -> Path:
         "num_attention_heads": 2,
         "intermediate_size": 64,
         "max_position_embeddings": 130 if kind == "roberta" else 128,  # RoBERTa counts positions from 2
+        "initializer_range": spread,
         "pad_token_id": hf.pad_token_id,
         "bos_token_id": hf.cls_token_id,
         "eos_token_id": hf.sep_token_id,

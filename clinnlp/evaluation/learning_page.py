@@ -7,15 +7,14 @@ from clinnlp.core.report import Report
 from clinnlp.evaluation.learning import LearningCurve, Size
 from clinnlp.evaluation.page import Surroundings, html_report
 from clinnlp.evaluation.panels import Axis, Bar, Chart, Line, Panel, Point, Table, percent_axis
-from clinnlp.evaluation.rendering import printable
+from clinnlp.evaluation.rendering import above
 
 APART = 0.08  # of the axis, between two numbers under it
 
 
 def write_curve(folder: Path, curve: LearningCurve, score: str, around: Surroundings) -> None:
     """Write report.txt and report.html, what was waived on top."""
-    waived = "".join(f"waived: {printable(line)}\n" for line in around.waived)
-    text = "\n".join([*([waived] if waived else []), curve_text(curve, score)])
+    text = above(around.waived) + curve_text(curve, score)
     (folder / "report.txt").write_text(text, encoding="utf-8")
     page = html_report(Report(), "clinnlp learning_curve", around, [curve_panel(curve, score)])
     (folder / "report.html").write_text(page, encoding="utf-8")

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from clinnlp.core.report import DataCounts, EntityReport, Interval, LabelScores, NotesReport, Ratios, Report, Score
 from clinnlp.core.scorers import CountScores, Scorer, iou
@@ -20,6 +20,12 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidi and o
 def printable(text: str) -> str:
     """Text with control and invisible characters written as escapes, safe for a terminal and a page."""
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def above(waived: Sequence[str], notices: Sequence[str] = ()) -> str:
+    """What a text report begins with, up to an empty line: the leaks that are waived, and what must be known."""
+    lines = [f"{name}: {printable(line)}\n" for name, held in (("waived", waived), ("note", notices)) for line in held]
+    return "".join([*lines, "\n"] if lines else [])
 
 
 def shown(name: str) -> str:

@@ -131,6 +131,14 @@ def refused(record: Quarantined) -> DataError:
     return DataError(record.reason, where=record.where, next="correct the record, or set bad_records to quarantine")
 
 
+def none_left(path: str, bad: Sequence[Quarantined]) -> DataError:
+    """The error of a PATH without documents, of whose records some may be bad."""
+    if not bad:
+        return DataError("no documents", where=path, next="check the path and the format")
+    told = f"{len(bad)} records were set aside, the first at {bad[0].where}: {bad[0].reason}"
+    return DataError(f"no documents are left: {told}", where=path, next="correct the records, or check the format")
+
+
 def load_documents(
     path: str, settings: DataSettings, quarantined: list[Quarantined], held: set[str] | None = None
 ) -> list[Document]:
@@ -144,16 +152,13 @@ def load_documents(
     for record in read_records(path, settings.format):
         if isinstance(record, Document):
             own |= labels_in(record) if settings.label_map else set()
-            documents.append(renamed(record, settings.label_map))
+            documents.append(with_names(record, settings.label_map))
         elif settings.bad_records == "quarantine":
             quarantined.append(record)
         else:
             raise refused(record)
-    if not documents and (bad := quarantined[before:]):
-        told = f"{len(bad)} records were set aside, the first at {bad[0].where}: {bad[0].reason}"
-        raise DataError(f"no documents are left: {told}", where=path, next="correct the records, or check the format")
     if not documents:
-        raise DataError("no documents", where=path, next="check the path and the format")
+        raise none_left(path, quarantined[before:])
     if repeated := duplicate_ids(documents):
         raise DataError(f"{len(repeated)} document ids occur more than once", where=path, next="make the ids unique")
     alone = held is None and [path] == [one for name in NOTES if (one := getattr(settings, name, None))]
@@ -164,10 +169,11 @@ def load_documents(
     return documents
 
 
-def load_splits(settings: DataSettings) -> Splits:
+def load_splits(settings: DataSettings, all_read: bool = True) -> Splits:
     """All splits a config names or asks for. Raises LeakError if two of them share a group or a long text.
 
-    Raises ConfigError for a name in data.label_map that no note of any of the files holds.
+    Raises ConfigError for a name in data.label_map that no note of any of the files holds; if not all files of the
+    run are read here, that is a warning.
     """
     if settings.train is None:
         raise ConfigError("this setting is required", where="data.train", next="give --data.train PATH")
@@ -180,7 +186,9 @@ def load_splits(settings: DataSettings) -> Splits:
     parts |= asked_splits(parts, settings)
     targets = load_targets(settings, quarantined, held)
     if error := unheld(settings.label_map, held):
-        raise error
+        if all_read:
+            raise error
+        log.warning("%s", error)
     waived = check_leaks({**parts, "train": parts["train"] + targets[1]}, settings.allow)
     tell_set_aside(quarantined)
     return Splits(parts["train"], parts["dev"], parts["test"], quarantined, waived, *targets)
@@ -212,11 +220,6 @@ def load_targets(
     if empty:
         log.warning("%d of %d target notes are empty and are left out", empty, len(given))
     return plain, labeled, empty
-
-
-def renamed(document: Document, names: Mapping[str, str]) -> Document:
-    """A document with the other names of its labels. Raises what `with_names` does."""
-    return with_names(document, names)
 
 
 def asked_splits(parts: Mapping[str, list[Document]], settings: DataSettings) -> dict[str, list[Document]]:

@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
 from clinnlp.errors import LeakError
+from clinnlp.text.folds import Fold
 from clinnlp.text.leaks import LONG, Leak, find_leaks, long_text_hashes, notes_among
 
 log = logging.getLogger("clinnlp")
@@ -23,14 +25,43 @@ def check_leaks(parts: Mapping[str, Sequence[Document]], allow: Sequence[str]) -
     """
     waived = []
     for leak in find_leaks(parts):
-        name = "duplicates" if leak.kind == "same notes" else leak.kind
         if leak.kind == "short texts":
             log.warning("%s", sentence(leak))
-        elif name in allow:
-            waived.append(f"{name}: {sentence(leak)}")
+        elif _waiver(leak) in allow:
+            waived.append(f"{_waiver(leak)}: {sentence(leak)}")
         else:
-            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_remedy(name, leak.second))
+            way = (
+                f"split by group (finetune does, with --data.{leak.second}_share)"
+                if leak.kind == "groups"
+                else "remove the copies (`clinnlp audit` counts them)"
+            )
+            raise LeakError(sentence(leak), where=f"data.{leak.second}", next=_or_waive(way, _waiver(leak)))
     return waived
+
+
+def check_fold_leaks(made: Sequence[Fold], labeled: Sequence[Document], allow: Sequence[str]) -> dict[str, list[str]]:
+    """As `check_leaks`, for folds, all of which train on `labeled` too: what is waived in each, by its name.
+
+    The notes of one patient are never on both sides of a fold, but copies of a text under two patients may be.
+    One error or warning tells of all folds.
+    """
+    leaks = {fold.name: find_leaks({"train": [*fold.train, *labeled], "test": fold.test}) for fold in made}
+    total: dict[str, Leak] = {}
+    for leak in (leak for held in leaks.values() for leak in held):
+        before = total.get(leak.kind, replace(leak, count=0, notes=0))
+        total[leak.kind] = replace(leak, count=before.count + leak.count, notes=before.notes + leak.notes)
+    for leak in total.values():
+        told = f"{sentence(leak)}, over {len(made)} folds"
+        if leak.kind == "short texts":
+            log.warning("%s", told)
+        elif _waiver(leak) not in allow:
+            where = "data.target_labeled" if leak.kind in ("groups", "same notes") else "data.train"
+            way = f"remove them from {where}" if where != "data.train" else "give all copies of a text one group"
+            raise LeakError(told, where=where, next=_or_waive(way, _waiver(leak)))
+    return {
+        name: [f"{_waiver(leak)}: {sentence(leak)}" for leak in held if leak.kind != "short texts"]
+        for name, held in leaks.items()
+    }
 
 
 def check_target(
@@ -115,9 +146,10 @@ def _held(model: Path) -> list[tuple[str, str, list[str]]]:
     return [(one.get("what", "training"), one["salt"], one["hashes"]) for one in sets]
 
 
-def _remedy(kind: str, second: str) -> str:
-    if kind == "groups":
-        way = f"split by group (finetune does, with --data.{second}_share)"
-    else:
-        way = "remove the copies (`clinnlp audit` counts them)"
-    return f"{way}, or --data.allow {kind}: the report then says so on top"
+def _waiver(leak: Leak) -> str:
+    """The name in data.allow that waives a leak."""
+    return "duplicates" if leak.kind == "same notes" else leak.kind
+
+
+def _or_waive(way: str, waiver: str) -> str:
+    return f"{way}, or --data.allow {waiver}: the report then says so on top"

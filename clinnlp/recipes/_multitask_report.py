@@ -27,7 +27,7 @@ def write_overview(run: Run, members: Sequence[Member], fitted: "Fit", facts: di
     from clinnlp.evaluation.comparison_report import text_table
     from clinnlp.evaluation.page import Surroundings, html_report
     from clinnlp.evaluation.panels import Panel, Table
-    from clinnlp.evaluation.rendering import printable
+    from clinnlp.evaluation.rendering import above, printable
 
     tasks = {one.name: _values(run, one) for one in members}
     told = {
@@ -49,7 +49,7 @@ def write_overview(run: Run, members: Sequence[Member], fitted: "Fit", facts: di
     write_json(run.folder / "metrics.json", {"waived": waived, **values} if waived else values)
     rows = [_row(name, held) for name, held in tasks.items()]
     lines = [[printable(cell) for cell in row] for row in rows]
-    text = "".join(f"waived: {printable(line)}\n" for line in waived) + text_table(HEADS, lines, 2)
+    text = above(waived) + text_table(HEADS, lines, 2)
     text += "".join(f"{notice}.\n" for notice in notices)
     (run.folder / "report.txt").write_text(text, encoding="utf-8")
     known, settings = provenance(run)

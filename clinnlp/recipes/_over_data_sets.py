@@ -21,11 +21,12 @@ PARTS = ("entity", "notes")
 
 @dataclass(frozen=True)
 class DataSet:
-    """One finished comparison: its name, the measure and the mean score of each arm."""
+    """One finished comparison: its name, the measure, the mean score of each arm, and what it says is waived."""
 
     name: str
     measure: str
     arms: dict[str, float]
+    waived: list[str]
 
 
 def are_comparisons(folders: Sequence[Path]) -> bool:
@@ -40,6 +41,7 @@ def compare_over_data_sets(run: Run, folders: Sequence[Path]) -> int:
     """
     from clinnlp.evaluation.over_data_sets import over_panel, over_text
     from clinnlp.evaluation.page import Surroundings, html_report
+    from clinnlp.evaluation.rendering import above
     from clinnlp.evaluation.significance import holm, wilcoxon
 
     sets = _read(folders)
@@ -60,12 +62,16 @@ def compare_over_data_sets(run: Run, folders: Sequence[Path]) -> int:
             for first, second, found, p in rows
         ],
     }  # fmt: skip
+    waived = [f"{one.name}: {line}" for one in sets for line in one.waived]
+    if waived:
+        values["waived"] = waived
     by_set = {one.name: one.arms for one in sets}
     known, settings = provenance(run)
     panels = [over_panel(by_set, sets[0].measure, rows)]
-    page = html_report(Report(), "clinnlp compare: over data sets", Surroundings(known, settings), panels)
+    page = html_report(Report(), "clinnlp compare: over data sets", Surroundings(known, settings, waived), panels)
+    text = above(waived) + over_text(by_set, sets[0].measure, rows)
     write_json(run.folder / "metrics.json", values)
-    (run.folder / "report.txt").write_text(over_text(by_set, sets[0].measure, rows), encoding="utf-8")
+    (run.folder / "report.txt").write_text(text, encoding="utf-8")
     (run.folder / "report.html").write_text(page, encoding="utf-8")
     run.finish({"data sets": len(sets), "arms": len(scores)})
     log.info("%s", (run.folder / "report.txt").read_text(encoding="utf-8"))
@@ -84,7 +90,7 @@ def _read(folders: Sequence[Path]) -> list[DataSet]:
         arms = {name: arm["mean"] for name, arm in metrics[part][measure]["arms"].items()}
         if None in arms.values():
             raise DataError("an arm of this comparison has no score", where=str(folder), next="leave it out")
-        sets.append(DataSet(folder.resolve().name, f"{part} {measure}", arms))
+        sets.append(DataSet(folder.resolve().name, f"{part} {measure}", arms, metrics.get("waived", [])))
         hashes = {name: sha for name, sha in manifest["data_sha256"].items() if not name.endswith(": predictions")}
         tested = {sha for name, sha in hashes.items() if name.endswith(": test")}
         gold = ", ".join(sorted(tested or set(hashes.values())))

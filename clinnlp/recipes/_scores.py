@@ -50,16 +50,14 @@ class Scored:
         """Write metrics.json, report.txt and report.html; what was waived and must be known stands on top."""
         from clinnlp.evaluation.error_report import error_tables
         from clinnlp.evaluation.page import Surroundings, html_report
-        from clinnlp.evaluation.rendering import printable, text_report
+        from clinnlp.evaluation.rendering import above, text_report
         from clinnlp.evaluation.report_panels import calibration_facts, calibration_panel, error_panels
 
         calibration, errors = self._calibration(), self._errors()
         notices = [*self.notices, *data_notices(*self.compared(), self.train)]
-        above = {"waived": list(self.waived), "notices": notices}
-        metrics: dict[str, Any] = {name: lines for name, lines in above.items() if lines}
+        told = {"waived": list(self.waived), "notices": notices}
+        metrics: dict[str, Any] = {name: lines for name, lines in told.items() if lines}
         metrics |= {**self.report.as_dict(), "errors": errors.as_dict()}
-        said = [f"{name}: {printable(line)}\n" for name, lines in
-                (("waived", self.waived), ("note", notices)) for line in lines]  # fmt: skip
         text, panels = text_report(self.report), []
         if calibration is not None:
             metrics["calibration"] = calibration.as_dict()
@@ -69,9 +67,9 @@ class Scored:
         if (rules := self._rules()) is not None:
             metrics["rules"] = rules.as_dict()["entity"]["strict"]
             text += f"\nRules on the same notes, beside the model:\n{text_report(rules)}\n"
-        text += "".join(f"{name.capitalize()}: {told}.\n" for name, told in self.read_as.items())
-        text += "".join(f"Coverage {told}.\n" for told in covered.values())
-        text = "".join([*said, "\n"] if said else []) + f"{text}\n{error_tables(errors)}"
+        text += "".join(f"{name.capitalize()}: {form}.\n" for name, form in self.read_as.items())
+        text += "".join(f"Coverage {value}.\n" for value in covered.values())
+        text = f"{above(self.waived, notices)}{text}\n{error_tables(errors)}"
         known, settings = provenance(run)
         around = Surroundings({**_shown(facts), **self.read_as, **covered, **known}, settings, self.waived, notices)
         page = html_report(self.report, title, around, [*panels, *error_panels(errors)])

@@ -28,7 +28,7 @@ def write_report(
     """
     from clinnlp.evaluation.page import Surroundings, html_report
     from clinnlp.evaluation.panels import Panel, Table
-    from clinnlp.evaluation.rendering import printable
+    from clinnlp.evaluation.rendering import above, printable
 
     scores = _scores(compared)
     silver, settings = found["silver"], run.manifest.settings
@@ -40,7 +40,7 @@ def write_report(
     write_json(run.folder / "metrics.json", values)
     tables = {"Notes": _notes(notes, silver), "Silver": _silver(silver, found["dev"]), "Scores": _table(scores)}
     told = [rule, DEV, DENIED, *_differences(scores)]
-    text = "".join(f"waived: {printable(line)}\n" for line in waived)
+    text = above(waived)
     text += "\n".join(_text(rows) for rows in tables.values()) + "\n" + "".join(f"{printable(one)}.\n" for one in told)
     panels = [Panel(title, (), (Table(rows[0], tuple(rows[1:])),)) for title, rows in tables.items()]
     known, shown = provenance(run)

@@ -59,18 +59,13 @@ class Unit:
     @property
     def waived(self) -> list[str]:
         """The leaks that its report says are waived."""
-        return waived_in(self.folder)
+        lines: list[str] = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")).get("waived", [])
+        return lines
 
     @property
     def score(self) -> float | None:
         """The task's score on the test notes; None if there was nothing to score."""
         return dotted(self.folder / "metrics.json", self.settings.task.dev_score)
-
-
-def waived_in(folder: Path) -> list[str]:
-    """The leaks that a scored run says are waived."""
-    lines: list[str] = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("waived", [])
-    return lines
 
 
 def dotted(path: Path, key: str) -> float | None:

@@ -13,11 +13,12 @@ from typing import Any
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.core.report import Report
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import QUARANTINED, ConfigError, DataError
+from clinnlp.errors import QUARANTINED, ConfigError
 from clinnlp.formats.base import Format, read_records
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes._audit import audit_panels, audit_report
-from clinnlp.recipes._data import DataSettings, asked_splits, data_sha256, renamed, write_quarantine
+from clinnlp.recipes._data import DataSettings, asked_splits, data_sha256, none_left, write_quarantine
+from clinnlp.recipes._label_map import labels_in, unheld, with_names
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import provenance
 from clinnlp.text.profile import conflicts, distribution, profile
@@ -111,20 +112,24 @@ def _read(settings: Audit, run: Run) -> tuple[Parts, dict[int, tuple[str, int]],
     parts: Parts = {}
     places: dict[int, tuple[str, int]] = {}
     quarantined: list[Quarantined] = []
+    held: set[str] = set()
     for name, path in (("train", data.train), ("dev", data.dev), ("test", data.test)):
         if path is None:
             continue
-        parts[name] = []
+        parts[name], before = [], len(quarantined)
         run.manifest.data[name] = data_sha256(path, data.format)
         for number, record in enumerate(read_records(path, data.format), start=1):
             if isinstance(record, Quarantined):
                 quarantined.append(record)
             else:
-                record = renamed(record, data.label_map)
+                held |= labels_in(record) if data.label_map else set()
+                record = with_names(record, data.label_map)
                 places[id(record)] = name, number
                 parts[name].append(record)
         if not parts[name]:
-            raise DataError("no documents", where=path, next="check the path and the format")
+            raise none_left(path, quarantined[before:])
+    if error := unheld(data.label_map, held):
+        raise error
     parts |= asked_splits(parts, data)
     return {name: parts[name] for name in ("train", "dev", "test") if name in parts}, places, quarantined
 

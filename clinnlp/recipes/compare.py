@@ -148,11 +148,14 @@ def _write(
     from clinnlp.evaluation.comparison_page import budget_panel
     from clinnlp.evaluation.page import Surroundings, html_report
     from clinnlp.evaluation.pairing import count_data
-    from clinnlp.evaluation.rendering import printable
+    from clinnlp.evaluation.rendering import above, printable
 
     (stored, arms), (values, texts, panels) = compared, found
     budgets = {arm: [budget_of(one) for one, own in zip(stored, arms, strict=True) if own == arm] for arm in arms}
     same, verdict = budget_verdict(budgets)
+    waived = _waived(stored)
+    if waived:
+        values["waived"] = waived
     values["budget"] = {"same": same, "arms": budgets}
     known, settings = provenance(run)
     notices = [line for line in (_warning(stored).strip(), verdict if same is False else "") if line]
@@ -160,12 +163,22 @@ def _write(
     page = html_report(
         Report(data=count_data(gold)),
         "clinnlp compare",
-        Surroundings(facts, settings, notices=notices),
+        Surroundings(facts, settings, waived, notices),
         [*panels, budget_panel(budgets, verdict)] if _is_known(budgets) else panels,
     )
     write_json(run.folder / "metrics.json", values)
-    (run.folder / "report.txt").write_text("\n".join([*texts, f"{printable(verdict)}.\n"]), encoding="utf-8")
+    text = above(waived) + "\n".join([*texts, f"{printable(verdict)}.\n"])
+    (run.folder / "report.txt").write_text(text, encoding="utf-8")
     (run.folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def _waived(stored: Sequence[StoredRun]) -> list[str]:
+    """What was waived of leaks in the runs, each once, with the runs that say so unless all do."""
+    runs: dict[str, list[str]] = {}
+    for one in stored:
+        for line in one.metrics.get("waived", ()):
+            runs.setdefault(line, []).append(one.name)
+    return [line if len(names) == len(stored) else f"{', '.join(names)}: {line}" for line, names in runs.items()]
 
 
 def _is_known(budgets: dict[str, list[Budget]]) -> bool:

@@ -19,7 +19,7 @@ from clinnlp.recipes._data import Splits, data_sha256, load_documents, load_spli
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import provenance
 from clinnlp.recipes._tuning import SAME, is_within, paths
-from clinnlp.recipes._units import Unit, waived_in
+from clinnlp.recipes._units import Unit
 from clinnlp.text.folds import Folds, folds
 from clinnlp.training.settings import SupervisedFit
 
@@ -174,9 +174,9 @@ def _documents(settings: CompareStrategies, run: Run) -> Splits:
         quarantined: list[Any] = []
         documents = load_documents(path, settings.data, quarantined)
         made = folds(documents, settings.folds)
-        crossvalidate.check_folds(validated, documents, made)
+        waived = crossvalidate.check_folds(validated, documents, made)[made[0].name]
         train, dev = crossvalidate.train_and_dev(validated, made[0])
-        splits = Splits(list(train), list(dev), list(made[0].test), quarantined)
+        splits = Splits(list(train), list(dev), list(made[0].test), quarantined, waived)
     if not splits.dev and any(len(settings.choices(name)) > 1 for name in settings.arms):
         raise ConfigError(
             "values are tuned on dev notes, and there are none", where="data.dev",
@@ -230,7 +230,7 @@ def _write(run: Run, settings: CompareStrategies, arms: Sequence[_Cells]) -> Non
     from clinnlp.evaluation.comparison_report import text_table
     from clinnlp.evaluation.page import Surroundings, html_report
     from clinnlp.evaluation.panels import Panel, Table
-    from clinnlp.evaluation.rendering import printable
+    from clinnlp.evaluation.rendering import above
 
     compared = json.loads((run.folder / COMPARISON / "metrics.json").read_bytes())
     part = settings.task.dev_score.split(".")[0]
@@ -244,13 +244,16 @@ def _write(run: Run, settings: CompareStrategies, arms: Sequence[_Cells]) -> Non
         "Intervals, p-values (adjusted over the arms) and what they mean: comparison/report.html",
         "Tuned values were chosen on dev notes with the first seed; minutes and peak memory are those of training",
     )
-    waived = list(dict.fromkeys(line for arm in arms for folder in arm.folders for line in waived_in(folder)))
-    above = {"waived": waived} if waived else {}
-    metrics = {"format_version": 1, **above, "score": f"{part} {measure}", "arms": values}
+    waived = compared.get("waived", [])
+    metrics = {
+        "format_version": 1,
+        **({"waived": waived} if waived else {}),
+        "score": f"{part} {measure}",
+        "arms": values,
+    }
     write_json(run.folder / "metrics.json", metrics)
-    said = [*(f"waived: {printable(line)}\n" for line in waived), *(["\n"] if waived else [])]
     told = "".join(f"{sentence}.\n" for sentence in sentences)
-    text = f"{''.join(said)}{text_table(heads, rows, 2)}\n{told}"
+    text = f"{above(waived)}{text_table(heads, rows, 2)}\n{told}"
     (run.folder / "report.txt").write_text(text, encoding="utf-8")
     known, shown = provenance(run)
     table: Table = Table(heads, tuple(tuple(row) for row in rows))

@@ -12,8 +12,8 @@ from clinnlp.core.run import write_json
 from clinnlp.errors import QUARANTINED, ConfigError, DataError
 from clinnlp.formats.jsonl import Jsonl
 from clinnlp.recipes import finetune
-from clinnlp.recipes._data import data_sha256, load_documents, read_as, target_hashes, write_quarantine
-from clinnlp.recipes._leaks import check_trained_on
+from clinnlp.recipes._data import data_sha256, load_documents, load_targets, read_as, target_hashes, write_quarantine
+from clinnlp.recipes._leaks import check_fold_leaks, check_trained_on
 from clinnlp.recipes._output import start_run
 from clinnlp.recipes._scores import Scored
 from clinnlp.recipes._units import Unit
@@ -51,7 +51,7 @@ def run(settings: CrossValidate) -> int:
     documents = load_documents(path, settings.data, quarantined)
     write_quarantine(run.folder, quarantined)
     made = folds(documents, settings.folds)
-    check_folds(settings, documents, made)
+    shared = check_folds(settings, documents, made)
     log.info("%d notes, %d folds", len(documents), len(made))
 
     waived = check_trained_on(Path(settings.base), documents, settings.data.allow) if settings.base else []
@@ -61,10 +61,11 @@ def run(settings: CrossValidate) -> int:
     scores: dict[str, float | None] = {}
     for fold in made:
         unit = Unit(run, fold.name, settings, settings.seed, settings.keep_models)
-        unit.finish(*train_and_dev(settings, fold), fold.test)
+        unit.finish(*train_and_dev(settings, fold), fold.test, waived=shared[fold.name])
         predicted += unit.predicted
         scores[fold.name] = unit.score
-        waived += [f"{fold.name}: {line}" for line in unit.waived if line.startswith("transductive: ")]
+        told = [*shared[fold.name], *(line for line in unit.waived if line.startswith("transductive: "))]
+        waived += [f"{fold.name}: {line}" for line in told]
         log.info("%s: %d train, %d test notes, %s", fold.name, len(fold.train), len(fold.test), unit.score)
 
     # 3. the pooled scores: every tested note once
@@ -81,9 +82,9 @@ def run(settings: CrossValidate) -> int:
         "test_notes": [len(fold.test) for fold in made],
     }
     facts = {"notes": len(documents), "folds": len(made), "task": type(task).__name__, "base": settings.origin}
-    told = read_as(settings.data.train, settings.data.format, "gold") if settings.data.train else {}
+    form = read_as(path, settings.data.format, "gold")
     sides = task.scored(tested), task.scored(predicted)
-    scored = Scored(*sides, report, waived=waived, seed=settings.seed, read_as=told)
+    scored = Scored(*sides, report, waived=waived, seed=settings.seed, read_as=form)
     scored.write(run, "clinnlp crossvalidate: pooled over folds", facts)
     write_json(run.folder / "folds.json", {"format_version": 1, **per_fold})
     Jsonl().write(predicted, run.folder / "predictions.jsonl")
@@ -93,8 +94,12 @@ def run(settings: CrossValidate) -> int:
     return QUARANTINED if quarantined else 0
 
 
-def check_folds(settings: CrossValidate, documents: Sequence[Document], made: Sequence[Fold]) -> None:
-    """Raises DataError if the notes, or those that a fold leaves to train on, hold no labels."""
+def check_folds(settings: CrossValidate, documents: Sequence[Document], made: Sequence[Fold]) -> dict[str, list[str]]:
+    """The leaks within each fold that are waived, by its name.
+
+    Raises DataError if the notes, or those that a fold leaves to train on, hold no labels, ConfigError if those lack
+    what the task's settings name, LeakError for a leak.
+    """
     settings.task.resolve(documents).schema(documents)
     for fold in made:
         train, _ = train_and_dev(settings, fold)
@@ -103,6 +108,12 @@ def check_folds(settings: CrossValidate, documents: Sequence[Document], made: Se
                 f"{fold.name}: its {len(train)} train notes hold no labels", where="folds",
                 next="fewer folds, or more labeled patients",
             )  # fmt: skip
+        try:
+            settings.task.resolve(train).schema(train)
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{fold.name}: {error.what}", where=error.where, next=error.next) from None
+    _, labeled, _ = load_targets(settings.data, [])
+    return check_fold_leaks(made, labeled, settings.data.allow)
 
 
 def train_and_dev(settings: CrossValidate, fold: Fold) -> tuple[Sequence[Document], Sequence[Document]]:

@@ -58,7 +58,7 @@ def run(settings: Select) -> int:
     """Do the selection; returns the exit status."""
     # 1. the notes; no file of test notes is read
     data = replace(settings.data, test=None)
-    splits = load_splits(data)
+    splits = load_splits(data, all_read=data.test == settings.data.test)
     if settings.rounds and not splits.dev:
         raise DataError(
             "there are no dev notes to score fine-tunings on", where="data.dev",

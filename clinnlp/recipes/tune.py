@@ -53,7 +53,7 @@ def run(settings: Tune) -> int:
     # 1. the notes: those of test stay unread, or wait for the end
     library()
     data = settings.data if settings.final else replace(settings.data, test=None)
-    splits = load_splits(data)
+    splits = load_splits(data, all_read=data.test == settings.data.test)
     if not splits.dev:
         raise DataError(
             "there are no dev notes to score trials on",

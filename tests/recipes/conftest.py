@@ -7,12 +7,19 @@ import pytest
 
 from tests.proof import in_fresh_processes
 from tests.recipes.command import FAST, clinnlp, notes, write_jsonl
+from tests.tiny import builder
 
 Train = Callable[..., Path]
 LORA = (
     *("--strategy", "lora", "--strategy.head_learning_rate", 5e-2, "--fit.learning_rate", 1e-2, "--fit.epochs", 16),
     *("--task.window", 24, "--task.overlap", 8),
 )
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """As everywhere, with weights that learn in few steps, whatever the draw."""
+    return builder(tmp_path_factory.mktemp, spread=0.15)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +57,7 @@ def type_run(train: Train) -> Path:
     """A multi-class note model: all weights of a tiny RoBERTa."""
     words = ("--task", "note_classification", "--strategy", "full", "--data.labels_field", "note_type")
     with in_fresh_processes():
-        return train("roberta", *words, "--fit.learning_rate", 5e-3, "--fit.epochs", 6)
+        return train("roberta", *words, "--fit.learning_rate", 3e-3, "--fit.epochs", 12)
 
 
 @pytest.fixture(scope="session")

@@ -148,10 +148,19 @@ def test_the_draw_keeps_groups_together_and_can_be_nothing(tmp_path: Path) -> No
         ("--data.dev_share 0.1 --data.dev {t}/n.jsonl", "error[CLN-C2] data: shares are of data.train. Next: give"),
         ("--data.train {t}/none.jsonl", "none.jsonl: no such file. Kept: nothing was written. Next: check the path"),
         ("--data.train {t}/n.jsonl", "error[CLN-D2] {t}/n.jsonl: no documents. Kept: nothing was written. Next: check"),
+        (
+            "--data.train {t}/bad.jsonl",
+            "error[CLN-D2] {t}/bad.jsonl: no documents are left: 1 records were set aside, the first at bad.jsonl",
+        ),
+        (
+            "--data.train {t}/good.jsonl --data.label_map.SICK ILL",
+            "error[CLN-C2] data.label_map.SICK: no note that is read holds this label.",
+        ),
     ],
 )
 def test_refusals(words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "n.jsonl").write_text("")
+    for name, text in (("n", ""), ("bad", "{"), ("good", '{"id": "1", "text": "fever"}')):
+        (tmp_path / f"{name}.jsonl").write_text(text)
     given = words.format(t=tmp_path).split()
     assert clinnlp("audit", *given, "--out", tmp_path / "out") == 2
     assert told.format(t=tmp_path) in capsys.readouterr().err

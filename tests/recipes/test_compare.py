@@ -293,6 +293,19 @@ def folds(folder: Path, scores: list[float | None]) -> None:
     (folder / "folds.json").write_text(json.dumps({"format_version": 1, **values, **notes_of}))
 
 
+def test_what_the_runs_waived_stands_on_top(room: Path, tmp_path: Path, seeds: list[Path]) -> None:
+    one, two = (Path(shutil.copytree(folder, tmp_path / name)) for folder, name in zip(seeds, "ab", strict=False))
+    both, alone = "groups: groups (patients) in both train and test: 4", "duplicates: some"
+    for folder, lines in ((one, [both, alone]), (two, [both])):
+        path = folder / "metrics.json"
+        path.write_text(json.dumps(read_json(path) | {"waived": lines}))
+    assert clinnlp("compare", one, two, *QUICK, "--out", tmp_path / "out") == 0
+    assert read_json(tmp_path / "out" / "metrics.json")["waived"] == [both, f"a: {alone}"]
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    assert text.startswith(f"waived: {both}\nwaived: a: {alone}\n\n")
+    assert "<h2>Waived</h2>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_cross_validations_are_compared_fold_by_fold(room: Path, tmp_path: Path) -> None:
     data, runs = {"train": str(room / "gold.jsonl")}, []
     for strategy, like, scores in (("lora", "good", [0.8, 0.7] * 3), ("full", "poor", [0.7, 0.4] * 3)):

@@ -1,6 +1,7 @@
 """What a comparison shows beside its figures: budgets, the page, and arms over several data sets."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,11 @@ def test_arms_are_compared_over_data_sets(sets: list[Path], tmp_path: Path) -> N
     text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     assert f"a minus b over 7 data sets: median difference {row['median_difference']:+.4f}, Wilcoxon" in text
     assert "Over data sets" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    first = Path(shutil.copytree(sets[0], tmp_path / sets[0].name))
+    (first / "metrics.json").write_text(json.dumps(read_json(first / "metrics.json") | {"waived": ["groups: 4"]}))
+    assert clinnlp("compare", first, *sets[1:], "--out", tmp_path / "waived") == 0
+    assert read_json(tmp_path / "waived" / "metrics.json") == {"waived": [f"{first.name}: groups: 4"], **found}
+    assert (tmp_path / "waived" / "report.txt").read_text() == f"waived: {first.name}: groups: 4\n\n{text}"
 
 
 def test_what_cannot_be_taken_together_is_refused(

@@ -103,6 +103,18 @@ def test_a_fold_without_labels_to_train_on_is_named_before_any_is_trained(
     assert "data.train: the training data holds no labels for Ner" in capsys.readouterr().err
 
 
+def test_a_fold_without_a_named_attribute_is_named_before_any_is_trained(
+    words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = notes(24, "few")
+    made[0]["spans"][0]["attributes"] = made[1]["spans"][0]["attributes"] = {"negated": True}  # one patient's notes
+    data = write_jsonl(tmp_path / "notes.jsonl", made)
+    task = ("--task", "span_attributes", "--task.attributes", "[negated]")
+    assert clinnlp("crossvalidate", *words, *task, "--data.train", data, "--out", tmp_path / "run") == 2
+    assert re.search(r"task\.attributes: fold-[123]: .*'negated'", capsys.readouterr().err)
+    assert not list(tmp_path.glob("run/fold-*"))
+
+
 def test_what_any_fold_waived_stands_on_top_of_the_pooled_report(words: tuple[object, ...], tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "notes.jsonl", notes(36, "all"))
     target = write_jsonl(tmp_path / "target.jsonl", [*notes(20, "target"), *notes(36, "all")[:2]])
@@ -115,6 +127,35 @@ def test_what_any_fold_waived_stands_on_top_of_the_pooled_report(words: tuple[ob
     assert told.startswith("fold-")
     text = (tmp_path / "allowed" / "report.txt").read_text(encoding="utf-8")
     assert text.startswith(f"waived: {told}\n")
+
+
+def test_texts_copied_under_two_patients_are_refused_before_any_fold(
+    words: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [note | {"text": f"{note['text']} {'. ' * 120}"} for note in notes(12, "all")]
+    copies = [note | {"id": f"copy of {note['id']}", "group": f"copy of {note['group']}"} for note in made]
+    one = [note | {"text": f"{note['text']} ."} for note in notes(12, "all")]
+    data = write_jsonl(tmp_path / "notes.jsonl", [*made, *copies])
+    given = (*words, "--data.train", data, "--fit.max_steps", 1, "--folds.count", 2, "--out", tmp_path / "run")
+    assert clinnlp("crossvalidate", *given) == 4
+    told = re.search(
+        r"data\.train: notes of test with a text of 200 or more characters that train holds too: (\d+), over 2 folds\. "
+        r".*Next: give all copies of a text one group, or --data\.allow duplicates: ", capsys.readouterr().err
+    )  # fmt: skip
+    assert told and not list(tmp_path.glob("run/fold-*"))
+    torn = int(told[1])
+    assert clinnlp("crossvalidate", *given, "--data.allow", "duplicates") == 0
+    folds = {f"fold-{n}": read_json(tmp_path / "run" / f"fold-{n}" / "metrics.json").get("waived", []) for n in (1, 2)}
+    assert read_json(tmp_path / "run" / "metrics.json")["waived"] == [
+        f"{name}: {line}" for name, lines in folds.items() for line in lines
+    ]
+    assert sum(int(line.rsplit(" ", 1)[1]) for lines in folds.values() for line in lines) == torn
+    labeled = write_jsonl(tmp_path / "labeled.jsonl", one[:2])
+    apart = write_jsonl(tmp_path / "apart.jsonl", one)
+    target = ("--data.target", labeled, "--data.target_labeled", labeled, "--domain", "reweight")
+    words = (*words, "--data.train", apart, "--folds.count", 2, *target, "--out", tmp_path / "other")
+    assert clinnlp("crossvalidate", *words) == 4
+    assert "data.target_labeled: groups (patients) in both train and test: 1, over 2 folds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("verb", "given"), [("crossvalidate", ("--folds.count", 2)), ("finetune", ("--data.test",))])

@@ -195,7 +195,11 @@ def test_end_to_end_with_failures_and_kills(
 
 
 def test_note_labels_and_out_of_memory(
-    tiny: Callable[[str], Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[[str], Path],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, measured = tmp_path / "run", _candidates._measured
 
@@ -207,7 +211,10 @@ def test_note_labels_and_out_of_memory(
     monkeypatch.setattr(_candidates, "_measured", lacking)
     names = ",".join(str(tiny(kind)) for kind in ("electra", "bert", "modernbert"))
     task = ("--task", "note_classification", "--data.labels_field", "note_type", "--rounds", 0)
-    assert clinnlp("select", "--candidates", names, *data_of(corpus), *task, *FAST, "--out", out) == 0
+    given = ("--data.test", corpus / "test.jsonl", "--data.label_map.of_test_alone", "plan")
+    assert clinnlp("select", "--candidates", names, *data_of(corpus), *task, *given, *FAST, "--out", out) == 0
+    told = capsys.readouterr().err
+    assert "data.label_map.of_test_alone: no note that is read holds this label" in told, "test notes are not read"
     metrics = read_json(out / "metrics.json")
     last = metrics["candidates"][-1]
     assert (last["candidate"], last["reason"], last["rank"]) == (str(tiny("electra")), "out of memory", 3)
