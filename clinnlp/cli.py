@@ -18,7 +18,7 @@ from clinnlp import config, plugins
 from clinnlp.core.ranks import rank
 from clinnlp.core.run import abandon
 from clinnlp.core.signals import Signals, Stop
-from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, UsageError
+from clinnlp.errors import ClinnlpError, MemoryLackError, StoppedError, StorageError, UsageError, lacks_room
 from clinnlp.version import VERSION
 
 USAGE = "clinnlp VERB [CONFIG.yaml] [--key.path value ...]"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = Path(os.devnull).open("w")
         return 0
     except (Exception, KeyboardInterrupt, Stop) as error:
-        if os.environ.get("CLINNLP_DEBUG") and not isinstance(error, NO_FAULTS):
+        if os.environ.get("CLINNLP_DEBUG") and not isinstance(error, NO_FAULTS) and not lacks_room(error):
             abandon()
             raise
         told = _told(error)
@@ -53,6 +53,9 @@ def _told(error: BaseException) -> ClinnlpError:
         return StoppedError(error.args[0] if isinstance(error, Stop) else 2, kept=kept)
     if isinstance(error, MemoryError):
         return MemoryLackError("out of memory", kept=kept, next="lower fit.batch or batch_tokens")
+    if said := lacks_room(error):  # without the path, whose name may be a note's id
+        next = "make room and run it again; if it refuses the folder, with a new --out"
+        return StorageError(f"cannot write: {said}", kept=kept, next=next)
     return ClinnlpError(
         f"unexpected {type(error).__name__}: a fault of clinnlp",
         kept=kept,

@@ -1,5 +1,6 @@
 """The errors clinnlp raises: each says what, where, what was kept and what to do next, in one line."""
 
+import errno
 import re
 
 
@@ -141,3 +142,23 @@ def lacks_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryLackError, MemoryError)) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and re.search(r"out of memory|allocate memory", str(error)) is not None
+
+
+ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+ROOM_TOLD = r"No space left on device|Disk quota exceeded|File too large|disk is full|disk I/O error"
+
+
+def lacks_room(error: BaseException | None) -> str | None:
+    """What the disk said where an error, or one that led to it, is that it took no more; None for any other.
+
+    It is read from the system's number, or in the words of SQLite, safetensors and Arrow, which give none.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in ROOM:
+            return str(error.strerror)
+        if not isinstance(error, ClinnlpError) and (said := re.search(ROOM_TOLD, str(error))):
+            return said.group()
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,5 +1,6 @@
 """The command line: verbs, flags, help, exit codes."""
 
+import errno
 import json
 import logging
 import os
@@ -154,6 +155,39 @@ def test_a_fault_of_ours_shows_no_text(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("CLINNLP_DEBUG", "1")
     with pytest.raises(ValueError, match="Qvortrup"):
         cli.main(["doctor"])
+
+
+def _caused(error: Exception, by: Exception) -> Exception:
+    error.__context__ = by
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "Qvortrup.ann")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FULL, "No space left on device"),
+        (OSError(errno.EFBIG, "File too large"), "File too large"),
+        (OSError("[Errno 28] Error writing bytes to file. Detail: No space left on device"), "No space left on device"),
+        (_caused(RuntimeError("Qvortrup"), by=FULL), "No space left on device"),
+        (_caused(RuntimeError("Qvortrup"), by=RuntimeError("(x) database or disk is full [SQL]")), "disk is full"),
+    ],
+)
+def test_a_full_disk_is_no_fault_of_ours(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: object) -> int:
+        raise error
+
+    fail.__annotations__ = {"settings": doctor.Doctor, "return": int}
+    monkeypatch.setattr(doctor, "run", fail)
+    monkeypatch.setenv("CLINNLP_DEBUG", "1")
+    assert cli.main(["doctor"]) == 6
+    told = f"clinnlp: error[CLN-S6] cannot write: {said}. Kept: nothing was written. "
+    told += "Next: make room and run it again; if it refuses the folder, with a new --out.\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("flag", [["--errors", "json"], ["--errors=json"]])

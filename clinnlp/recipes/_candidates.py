@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clinnlp.core.document import Document
 from clinnlp.core.schema import LabelSchema
-from clinnlp.errors import ClinnlpError, ConfigError, DataError, StoppedError, lacks_memory
+from clinnlp.errors import ClinnlpError, ConfigError, DataError, StoppedError, lacks_memory, lacks_room
 from clinnlp.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def measured(candidate: Candidate, ground: Ground, download: bool) -> dict[str, 
     except StoppedError:
         raise
     except Exception as error:  # the other candidates go on, whatever is wrong with this one
+        if lacks_room(error):
+            raise
         log.warning("%s: %s", candidate.name, reason_of(error))
         return {"reason": reason_of(error)}
     finally:

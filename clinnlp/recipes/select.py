@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from clinnlp.core.document import Document
 from clinnlp.core.run import Run, write_json
-from clinnlp.errors import QUARANTINED, ConfigError, DataError, StoppedError
+from clinnlp.errors import QUARANTINED, ConfigError, DataError, StoppedError, lacks_room
 from clinnlp.models.folder import base_folder, weights_sha256
 from clinnlp.recipes import finetune
 from clinnlp.recipes._candidates import Ground, check_candidates, free_memory, measured, reason_of, sample_of
@@ -137,6 +137,8 @@ def _failure(unit: Unit, train: list[Document], dev: list[Document]) -> str | No
     except StoppedError:
         raise
     except Exception as error:
+        if lacks_room(error):  # a full disk is no fault of the candidate
+            raise
         return f"fine-tuning: {reason_of(error)}"
     finally:
         free_memory()

@@ -1,5 +1,6 @@
 """Candidates ranked on labeled notes: measures, short fine-tunings, failures ranked last, a stopped run goes on."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from clinnlp.core import run as run_module
 from clinnlp.recipes import _candidates, select
 from clinnlp.recipes._candidates import Candidate, reason_of, sample_of
 from clinnlp.recipes._selecting import CRITERIA, Standing, agreement, rank_first, ranked
+from clinnlp.recipes._units import Unit
 from tests.recipes.command import FAST, clinnlp, notes, read_json, write_jsonl
 
 FAST_LORA = (
@@ -221,6 +223,30 @@ def test_note_labels_and_out_of_memory(
     for one in metrics["candidates"][:2]:
         assert one["vectors"] == 40 and one["probe_examples"] == 40, "one vector a note"
         assert one["fine_tuned"] == [] and one["mean_rank"] is not None
+
+
+@pytest.mark.parametrize("place", ["measures", "fine-tuning"])
+def test_a_full_disk_is_not_held_against_a_candidate(
+    place: str,
+    tiny: Callable[[str], Path],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It would be ranked last, and that kept, though nothing is wrong with it."""
+    out, measures = tmp_path / "run", dict.fromkeys(CRITERIA, 1.0)
+
+    def full(*_: object, **__: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(_candidates, "_measured", full if place == "measures" else lambda *_: dict(measures))
+    monkeypatch.setattr(Unit, "finish", full)
+    names = ",".join(str(tiny(kind)) for kind in ("bert", "modernbert"))
+    assert clinnlp("select", "--candidates", names, *data_of(corpus), *FAST, *FAST_LORA, "--out", out) == 6
+    assert "error[CLN-S6] cannot write: No space left on device. Kept: " in capsys.readouterr().err
+    assert not (out / "metrics.json").exists()
+    assert len(list(out.glob("candidate-*.json"))) == (0 if place == "measures" else 2)
 
 
 def test_nothing_that_loads_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
