@@ -66,9 +66,16 @@ CREDENTIALED = tuple(KINDS)[:4]  # marks of collections under a data use agreeme
 
 
 def placeholders(text: str) -> list[tuple[int, int]]:
-    """Where de-identification put a placeholder, `___` or `[**...**]`: half-open stretches of characters, in order."""
+    """Where de-identification put a placeholder, `___` or `[**...**]`: half-open stretches of characters, in order.
+
+    None shares a character with another: a `___` within brackets is a part of what stands there.
+    """
     kinds = [KINDS[kind] for kind in (MIMIC_III, MIMIC_IV) if KINDS[kind].words[0] in text]
-    return sorted(found.span() for kind in kinds for found in kind.pattern.finditer(text))
+    apart: list[tuple[int, int]] = []
+    for start, end in sorted(found.span() for kind in kinds for found in kind.pattern.finditer(text)):
+        if not apart or start >= apart[-1][1]:
+            apart.append((start, end))
+    return apart
 
 
 @dataclass(frozen=True, slots=True)

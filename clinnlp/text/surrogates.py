@@ -121,10 +121,14 @@ def _value(document: Document, start: int, end: int, seed: int) -> str | None:
 
 
 def _moved(span: Span, found: list[_Filled]) -> Span:
-    fragments = tuple((_place(a, found, False), _place(b, found, True)) for a, b in span.fragments)
-    return replace(
-        span, start=_place(span.start, found, False), end=_place(span.end, found, True), fragments=fragments
-    )  # fmt: skip
+    """The span in the new text; fragments that touched one placeholder have become one stretch."""
+    fragments: list[tuple[int, int]] = []
+    for start, end in ((_place(a, found, False), _place(b, found, True)) for a, b in span.fragments):
+        if fragments and start < fragments[-1][1]:
+            start = fragments.pop()[0]
+        fragments.append((start, end))
+    start, end = _place(span.start, found, False), _place(span.end, found, True)
+    return replace(span, start=start, end=end, fragments=tuple(fragments) if len(fragments) > 1 else ())
 
 
 def _place(at: int, found: list[_Filled], is_end: bool) -> int:

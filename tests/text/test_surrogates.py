@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clinnlp.core.document import Document, Span
+from clinnlp.text.identified import placeholders
 from clinnlp.text.surrogates import FILLED, LAST, fill
 
 
@@ -30,6 +31,24 @@ def test_values_are_of_the_kind_that_stood_there(text: str, told: str) -> None:
     assert left == (filled.text == text)
     for start, end in filled.meta.get(FILLED, ()):
         assert filled.text[:start] + filled.text[end:] == re.sub(r"___|\[\*\*.*?\*\*\]", "", text)
+
+
+def test_a_placeholder_within_another_is_a_part_of_it() -> None:
+    filled, left = fill(Document("1", "Dr. [**Name ___**] came"), seed=1)
+    assert re.fullmatch(rf"Dr\. ({'|'.join(LAST)}) came", filled.text) and left == 0
+    assert placeholders("[**Name ___**] ___") == [(0, 14), (15, 18)]
+
+
+def test_fragments_in_one_placeholder_become_one_stretch() -> None:
+    text = "Dr. [**Last Name**] came"
+    two = Span(5, 16, "A", fragments=((5, 8), (12, 16)))
+    three = Span(5, 24, "B", fragments=((5, 8), (12, 16), (20, 24)))
+    filled, _ = fill(Document("1", text, (two, three)), seed=1)
+    (name,) = filled.meta[FILLED]
+    assert [(s.start, s.end, s.fragments) for s in filled.spans] == [
+        (*name, ()),
+        (name[0], len(filled.text), (tuple(name), (name[1] + 1, len(filled.text)))),
+    ]
 
 
 def test_one_patient_keeps_a_name_and_another_has_one_of_its_own() -> None:
