@@ -64,7 +64,7 @@ def _tokens(document: Document, cuts: list[int]) -> Iterator[tuple[int, int, boo
         return
     held = list(_joined(text)) if _is_joined(document) else [match.span() for match in WORD.finditer(text)]
     pieces = list(_cut(held, cuts))
-    for (start, end), following in zip(pieces, [*pieces[1:], None], strict=True):
+    for (start, end), following in zip(pieces, [*pieces, None][1:], strict=True):
         yield start, end, following is None or "\n" in text[end : following[0]]
 
 

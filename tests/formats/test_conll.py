@@ -125,6 +125,13 @@ def test_odd_tokens_are_kept(tmp_path: Path) -> None:
     assert (second.text, second.meta) == ("d e", {})
 
 
+@pytest.mark.parametrize("text", ["", " ", " \n\t\r\n"])
+def test_a_note_without_a_word_is_a_document_without_tokens(text: str, tmp_path: Path) -> None:
+    write([Document("blank", text), Document("note", "no fever")], tmp_path / "n.conll", "conll")
+    found = list(read(tmp_path / "n.conll", "conll"))
+    assert [(document.id, document.text) for document in found] == [("blank", ""), ("note", "no fever")]
+
+
 def test_notes_that_never_were_conll(tmp_path: Path) -> None:
     text = "No 5mg aspirin.\nLeft arm,\nright leg pain"
     spans = (
