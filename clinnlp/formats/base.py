@@ -29,6 +29,9 @@ class Place(Protocol):
     def name(self) -> str:
         """How messages and manifests call it: without a password."""
 
+    def check(self) -> None:
+        """Raises ConfigError or StorageError if it cannot be opened."""
+
     def read(self) -> Iterator[Document | Quarantined]:
         """Stream its documents, in the same order each time."""
 
@@ -85,6 +88,8 @@ def find_files(path: str | Path, format: Format) -> list[Path]:
     Raises ConfigError if nothing is there, and for a pipe, a device or a link that leads nowhere.
     """
     name = str(path)
+    if not name:  # would be the working folder
+        raise ConfigError("an empty path", next="give a file, a folder or a quoted glob")
     if has_magic(name) and not Path(name).exists():
         found = [Path(match) for match in glob(name, recursive=True)]  # noqa: PTH207 (takes absolute patterns)
         if "**" in name and len(set(map(realpath, found))) < len(found):  # it follows links to folders

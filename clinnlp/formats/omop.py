@@ -102,6 +102,11 @@ class Database:
         """The URL without what it may hold of secrets."""
         return self.new or _sql.shown(self.url)
 
+    def check(self) -> None:
+        """Connect, and no more. Raises ConfigError or StorageError."""
+        with _sql.opened(self.url) as engine, engine.connect():
+            pass
+
     def read(self) -> Iterator[Document | Quarantined]:
         """Stream the notes in the order of note_id."""
         with _sql.opened(self.url) as engine:

@@ -54,6 +54,11 @@ class ModelFolder:
         """Whether it answers with attributes of spans."""
         return Card.read(self.folder).task.marks_spans
 
+    @property
+    def reads_spans(self) -> bool:
+        """Whether what it says hangs on the spans that notes come with."""
+        return Card.read(self.folder).task.reads_spans
+
     def runs_on(self) -> Engine:
         """The engine that was asked for, or torch, on a device of this machine, or what the folder was exported for.
 

@@ -50,6 +50,9 @@ class Options:
         if unknown := sorted(set(named) - set(UNITS)):
             raise ConfigError(f"{len(unknown)} unknown units", where="offsets", next=f"there are {', '.join(UNITS)}")
         object.__setattr__(self, "offsets", tuple(unit for unit in UNITS if unit in named))
-        for name, least in (("shard_documents", 1), ("batch_tokens", 1), ("workers", 0), ("document_seconds", 0)):
+        least_of = {"shard_documents": 1, "max_characters": 1, "batch_tokens": 1, "workers": 0, "document_seconds": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"must be {least} or more", where=name)
+        if not 0 <= self.max_failures <= 1:
+            raise ConfigError("is a share of the notes, from 0 to 1", where="max_failures")

@@ -158,7 +158,11 @@ def _length(record: Record) -> int:
 
 def _digest(record: Record) -> bytes:
     if isinstance(record, Document):
-        return hashlib.sha256(f"{len(record.id)} {record.id}{record.text}".encode()).digest()
+        digest = hashlib.sha256(f"{len(record.id)} {record.id}{record.text}".encode()).digest()
+        if not record.spans:
+            return digest
+        spans = json.dumps([asdict(span) for span in record.spans], sort_keys=True)  # what the model was asked about
+        return hashlib.sha256(digest + spans.encode()).digest()
     kind = "x" if isinstance(record, Excluded) else "-"
     return hashlib.sha256(f"{kind} {record.reason}".encode()).digest()
 

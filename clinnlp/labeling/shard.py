@@ -4,10 +4,12 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 
 from clinnlp.core.document import Document, Excluded, Quarantined
 from clinnlp.errors import ClinnlpError, lacks_memory
+from clinnlp.evaluation.attributes import OURS
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.model import Predict
 from clinnlp.labeling.output import EMPTY, EXCLUDED, LABELED, QUARANTINED, TOGETHER, UNTOKENIZABLE, Aside
@@ -82,8 +84,14 @@ def sort_out(
             told = f"longer than {max_characters} characters"
             found.append(Aside(TOO_LONG, told, place, record.id, record.text))
         else:
-            found.append(record)
+            found.append(_asked(record))
     return found
+
+
+def _asked(document: Document) -> Document:
+    """The document as the model sees it: without fields and attributes that the tables would take for the model's."""
+    spans = (replace(s, attributes={k: v for k, v in s.attributes.items() if k not in OURS}) for s in document.spans)
+    return Document(document.id, document.text, tuple(spans))
 
 
 def placed(aside: Aside, ordinal: int, document: Document) -> Aside:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clinnlp.core.lock import claim, only_run, signed
-from clinnlp.errors import StorageError
+from clinnlp.errors import ConfigError, StorageError
 
 LOCK, WRITERS = "lock", "writers"
 
@@ -68,7 +68,11 @@ class Store(Protocol):
 
 
 def open_store(place: str | Path) -> Store:
-    """A folder, or the object store that a URL names."""
+    """A folder, or the object store that a URL names; file:// names a folder too. Raises ConfigError for no name."""
+    if not str(place):  # would be the working folder
+        raise ConfigError("no place for labels is named", where="out", next="give a folder")
+    if str(place).startswith("file://"):
+        return LocalStore(Path(str(place).removeprefix("file://")))
     if re.match(r"[a-z][a-z0-9+]+://", str(place)):
         from clinnlp.labeling.object_store import ObjectStore
 

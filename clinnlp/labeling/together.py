@@ -31,6 +31,11 @@ class Together:
         """Whether one of them answers with attributes of spans."""
         return any(model.marks_spans for model in self.models)
 
+    @property
+    def reads_spans(self) -> bool:
+        """Whether what one of them says hangs on the spans that notes come with, and not on those of another."""
+        return any(model.reads_spans and not (self.spans_of and model.marks_spans) for model in self.models)
+
     def fingerprint(self) -> dict[str, str]:
         """That of every model, by name, and their order."""
         parts = {"models": ",".join(model.name for model in self.models)}

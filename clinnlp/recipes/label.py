@@ -21,7 +21,7 @@ from clinnlp.labeling.auto import Models, pin, pinned, try_engines
 from clinnlp.labeling.counts import Counts
 from clinnlp.labeling.engine import LabelingRun, open_run
 from clinnlp.labeling.forecast import Forecast, Sample, forecast, use_a_share
-from clinnlp.labeling.handover import hand_over
+from clinnlp.labeling.handover import check_target, hand_over
 from clinnlp.labeling.model import Model, ModelFolder
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.progress import Progress
@@ -78,7 +78,7 @@ class Label(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.to is None) != (self.to_path is None):
+        if (self.to is None) != (not self.to_path):
             raise ConfigError("a format and a path go together", where="to", next="give --to and --to_path")
         if (self.model is None) == (not self.models):
             raise ConfigError(
@@ -99,10 +99,14 @@ def run(settings: Label) -> int:
     # 1. what is labeled, and by what: nothing heavy is loaded
     source = Notes(settings.notes, settings.format, settings.exclude)
     source.files()
+    source.check_apart(settings.out)
+    if settings.to and settings.to_path:
+        check_target(settings.to, settings.to_path)
     models, decided = _models(settings)
     if settings.plan:
         return _plan(settings, source, models, decided)
     model = _together(models, settings.spans_of)
+    asked = replace(source, with_spans=model.reads_spans)
     values = config.plain(settings)
     semantic = {f"setting.{name}": json.dumps(value) for name, value in values.items() if name not in NOT_SEMANTIC}
     fingerprint = model.fingerprint() | semantic if decided else semantic
@@ -113,7 +117,7 @@ def run(settings: Label) -> int:
         return _together(chosen, settings.spans_of)
 
     # 2. the run: new, or gone on with
-    with open_run(settings.out, source, model, fingerprint, settings, None if decided else decide) as run:
+    with open_run(settings.out, asked, model, fingerprint, settings, None if decided else decide) as run:
         if run.is_finished:
             log.info("nothing to do: all %d shards of %s are labeled", len(run.shards), settings.out)
             _hand_over(run, settings)
@@ -156,7 +160,7 @@ def _models(settings: Label) -> tuple[Models, bool]:
     return models, all(Card.read(model.folder).engine for model in models)
 
 
-def _together(models: Models, spans_of: str | None) -> Model:
+def _together(models: Models, spans_of: str | None) -> ModelFolder | Together:
     """The models as one. Raises ConfigError if `spans_of` finds no spans, or no other says attributes of them."""
     if spans_of is not None:
         tasks = {model.name: Card.read(model.folder).task for model in models}

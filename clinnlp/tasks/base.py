@@ -77,6 +77,8 @@ class Task:
     """The pipeline of transformers that reads the model as we do, if one does."""
     marks_spans: ClassVar[bool] = False
     """Whether it answers with attributes of the spans that notes come with."""
+    reads_spans: ClassVar[bool] = False
+    """Whether what it says of a note hangs on the spans that the note comes with."""
 
     window: int = 512
     """Longest row in tokens, specials included; never more than the base model allows."""

@@ -38,6 +38,7 @@ class SentenceClassification(Task):
 
     model_class: ClassVar[str] = "AutoModelForTokenClassification"
     dev_score: ClassVar[str] = "entity.strict.micro.f1"
+    reads_spans: ClassVar[bool] = True
 
     context: bool = True
     """Whether a sentence is read among its neighbours, or by itself: the baseline."""

@@ -50,6 +50,7 @@ class SpanAttributes(Task):
     model_class: ClassVar[str] = "AutoModelForTokenClassification"
     dev_score: ClassVar[str] = "entity.strict.micro.f1"
     marks_spans: ClassVar[bool] = True
+    reads_spans: ClassVar[bool] = True
 
     attributes: tuple[str, ...] = ()
     """The attributes that are learned; empty takes all that spans of the training notes have."""

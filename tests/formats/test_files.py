@@ -25,6 +25,15 @@ def test_order_is_that_of_name_bytes_and_hidden_files_are_passed_over(tmp_path: 
     assert found(tmp_path / ".hidden.jsonl") == [".hidden.jsonl"]
 
 
+def test_no_path_is_not_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job gives it whose variable is not set."""
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    monkeypatch.chdir(tmp_path)
+    assert found(".") == ["a.jsonl"]
+    with pytest.raises(ConfigError, match="an empty path"):
+        found("")
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINE)
     os.mkfifo(tmp_path / "p.jsonl")

@@ -7,8 +7,10 @@ import pytest
 
 from clinnlp.core.document import Document, Quarantined
 from clinnlp.errors import ChangedError, ConfigError
-from clinnlp.formats.base import read
+from clinnlp.formats.base import Format, read
+from clinnlp.formats.brat import Brat
 from clinnlp.formats.csv import Csv
+from clinnlp.formats.docbin import Docbin
 from clinnlp.labeling.handover import hand_over, labeled
 from clinnlp.labeling.options import Options
 from clinnlp.labeling.plan import Record
@@ -43,6 +45,18 @@ def test_notes_that_were_edited_since_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ChangedError, match="the notes of shard 1 are not those that were labeled") as error:
         next(found)
     assert error.value.exit_status == 4
+
+
+@pytest.mark.parametrize("format", [Brat(), Docbin()])
+def test_a_folder_appears_when_all_of_it_is_there(format: Format, tmp_path: Path) -> None:
+    label(tmp_path / "run", notes(7))
+    edited = [replace(note, text="edited") if n == 6 else note for n, note in enumerate(notes(7))]  # type: ignore
+    with pytest.raises(ChangedError):
+        hand_over(LocalStore(tmp_path / "run"), InMemory(edited), format, str(tmp_path / "to"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "no part of it, that would pass for the whole"
+    assert hand_over(LocalStore(tmp_path / "run"), InMemory(notes(7)), format, str(tmp_path / "to"))["documents"] == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "to"]
+    assert len(list(read(tmp_path / "to", format))) == 7
 
 
 def test_of_a_run_that_is_not_finished_what_is_committed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -16,7 +17,7 @@ from clinnlp.labeling.output import read_labels
 from clinnlp.labeling.store import LocalStore, open_store
 from clinnlp.labeling.verify import verify
 from tests.labeling.disk import Killed
-from tests.labeling.fakes import Fake, label
+from tests.labeling.fakes import Fake, label, notes
 from tests.labeling.test_exactly_once import committed, prepared, records
 
 URL = "faulty://bucket/run"
@@ -266,3 +267,13 @@ def test_a_kind_of_store_that_is_not_installed() -> None:
         open_store("nothing://bucket/x")
     assert "pip install the fsspec package" in str(error.value)
     assert isinstance(open_store("C:/x"), LocalStore)
+
+
+def test_a_url_of_a_folder_is_that_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    label(f"file://{tmp_path}/new/run", notes(4))
+    assert "no conditional writes" not in caplog.text
+    store = open_store(f"file://{tmp_path}/new/run")
+    assert isinstance(store, LocalStore) and store.root == tmp_path / "new" / "run"
+    assert label(tmp_path / "new" / "run", notes(4)).input == 4
+    with pytest.raises(ConfigError, match="no place for labels is named"):
+        open_store("")

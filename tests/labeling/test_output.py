@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError
+from clinnlp.formats.brat import Brat
+from clinnlp.formats.jsonl import Jsonl
 from clinnlp.labeling.options import Options
-from clinnlp.labeling.output import Aside, quarantine_lines, read_labels, tables
+from clinnlp.labeling.output import TOGETHER, Aside, quarantine_lines, read_labels, tables
 from clinnlp.labeling.plan import Record
+from clinnlp.labeling.predict import NO_TOKENS
+from clinnlp.labeling.shard import sort_out
+from clinnlp.labeling.source import Notes
 from tests.labeling.fakes import label, notes
 
 
@@ -68,6 +73,38 @@ def test_offsets_in_other_units_cut_out_the_same(text: str, draw: st.DataObject)
         utf16, utf8 = text.encode("utf-16-le"), text.encode()
         assert utf16[2 * row["start_utf16"] : 2 * row["end_utf16"]].decode("utf-16-le") == surface
         assert utf8[row["start_byte"] : row["end_byte"]].decode() == surface
+
+
+def test_fields_of_notes_that_are_called_as_ours_are_not_taken_for_ours() -> None:
+    """A field of a hospital may be called label_scores, an attribute window: that is no answer of the model."""
+    attributes = {"window": "evening", "model": "x", "negated": True}
+    meta = {"label_scores": "high", TOGETHER: 3, NO_TOKENS: 1, "when": "today"}
+    given = Document("1", "no fever", (Span(3, 8, "PROBLEM", 0.5, attributes),), ("mine",), "patient", meta)
+    (seen,) = sort_out([given], 0, 99, {})
+    assert seen == Document("1", "no fever", (Span(3, 8, "PROBLEM", 0.5, {"negated": True}),))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_failures", -0.1), ("max_failures", 20), ("workers", -1), ("max_characters", 0)]
+)
+def test_options_out_of_their_bounds(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Options(**{name: value})  # type: ignore[arg-type]
+
+
+def test_labels_do_not_lie_where_the_next_run_looks_for_notes(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for path in ("notes", "notes/**/*.jsonl", "**/*.jsonl", "notes/../notes"):
+        with pytest.raises(ConfigError, match="the labels would lie among the notes"):
+            Notes(str(tmp_path / path), Jsonl()).check_apart(str(tmp_path / "notes" / "labels"))
+    for path, format, out in (
+        ("notes", Jsonl(), "labels"),
+        ("notes", Jsonl(), "notes/.labels"),
+        ("notes/*.jsonl", Jsonl(), "notes/labels"),
+        ("notes/a.jsonl", Jsonl(), "notes/labels"),
+        ("notes", Brat(), "notes/labels"),
+    ):
+        Notes(str(tmp_path / path), format).check_apart(str(tmp_path / out))
 
 
 def test_offsets_are_asked_for_by_name(tmp_path: Path) -> None:

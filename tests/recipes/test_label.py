@@ -213,8 +213,14 @@ def test_a_finished_run_hands_over_once_more(
     assert len(list((tmp_path / "brat").glob("*.txt"))) == 12
     assert code == 5
     assert "the target is there already" in capsys.readouterr().err
-    assert command("label", *HERE, *words, "--to", "brat") == 2
-    assert "give --to and --to_path" in capsys.readouterr().err
+    fresh = (*words[:-1], tmp_path / "fresh")
+    assert command("label", *HERE, *fresh, "--to", "brat", "--to_path", tmp_path / "brat") == 5
+    assert command("label", *HERE, *fresh, "--to", "omop", "--to_path", f"sqlite:///{tmp_path}/no.db") == 2
+    assert "no.db: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "fresh").exists(), "it is said before a note is labeled"
+    for path in ((), ("--to_path", "")):
+        assert command("label", *HERE, *words, "--to", "brat", *path) == 2
+        assert "give --to and --to_path" in capsys.readouterr().err
 
 
 def test_an_engine_is_chosen_and_a_run_goes_on_with_it_alone(

@@ -162,3 +162,41 @@ def test_an_export_says_the_same(name: str, runs: Callable[[str], tuple[Path, Pa
     gold = ("--data.test", test, "--seed", 1, "--out", tmp_path / "scores")
     assert command("evaluate", "--model", tmp_path / "run" / "model", *gold) == 0
     assert headline(tmp_path / "scores") == headline(run)
+
+
+def test_spans_that_are_marked_are_part_of_the_input_and_are_handed_over_with_their_attributes(
+    runs: Callable[[str], tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, test = runs("attributes-lora")
+    records = [json.loads(line) for line in test.read_text(encoding="utf-8").splitlines()]
+    drug, problem = records[0]["spans"]
+    pieces = [[drug["start"], drug["end"]], [problem["start"], problem["end"]]]
+    records[0]["spans"].append({"start": drug["start"], "end": problem["end"], "label": "DRUG", "fragments": pieces})
+    problem["attributes"]["window"] = "evening"  # a name of ours, said by others
+    records[0]["label_scores"] = "high"
+    source = write_jsonl(tmp_path / "notes.jsonl", records)
+    words = ("label", "--model", run / "model", "--notes", source, "--workers", 0, "--out", tmp_path / "labels")
+    assert command(*words, "--to", "jsonl", "--to_path", tmp_path / "to.jsonl") == 0
+    given, found = clinnlp.read(source, "jsonl"), list(clinnlp.read(tmp_path / "to.jsonl", "jsonl"))
+    assert [[span.key for span in note.spans] for note in found] == [[span.key for span in d.spans] for d in given]
+    rows = clinnlp.read_labels(tmp_path / "labels").spans
+    assert found[0].meta["label_scores"] == "high"
+    assert [dict(span.attributes) for note in found for span in note.spans] == list(map(json.loads, rows.attributes))
+    records[1]["spans"].pop()
+    write_jsonl(source, records)
+    capsys.readouterr()
+    assert command(*words) == 4, "its text is the same, but not what is asked of it"
+    assert "shard 0 of 1 (notes 1 to 12), 1 documents differ" in capsys.readouterr().err
+    assert command(*words, "--relabel", "true") == 0
+    assert len(clinnlp.read_labels(tmp_path / "labels").spans) == len(rows) - 1
+
+
+def test_other_spans_make_no_other_note_for_a_model_that_reads_none(
+    runs: Callable[[str], tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, test = runs("nested-lora")
+    words = ("label", "--model", run / "model", "--workers", 0, "--out", tmp_path / "labels", "--notes")
+    assert command(*words, test) == 0
+    records = [json.loads(line) | {"spans": []} for line in test.read_text(encoding="utf-8").splitlines()]
+    assert command(*words, write_jsonl(tmp_path / "test.jsonl", records)) == 0
+    assert "nothing to do" in capsys.readouterr().err
