@@ -1,16 +1,21 @@
 """`clinnlp pipeline`: pretrain, finetune, evaluate and label in one config, each feeding the next."""
 
+import contextlib
+import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from clinnlp import config
-from clinnlp.core.run import is_done
-from clinnlp.errors import ConfigError
+from clinnlp.core.run import MANIFEST, is_done
+from clinnlp.errors import ChangedError, ConfigError
+from clinnlp.formats.base import Format
 from clinnlp.recipes import evaluate, finetune, label, pretrain
-from clinnlp.recipes._data import TARGETS, DataSettings
+from clinnlp.recipes._data import TARGETS, DataSettings, data_sha256
 from clinnlp.recipes._output import start_run
+from clinnlp.recipes._pretraining_data import TARGET, Corpus
 
 log = logging.getLogger("clinnlp")
 
@@ -52,10 +57,36 @@ def run(settings: Pipeline) -> int:
     status = 0
     for name, stage in stages.items():
         done = name != "label" and is_done(stage.out)  # label finds out by itself
+        if done:
+            _check_notes(name, stage)
         log.info("== %s%s", name, ", done before" if done else "")
         status = status if done else max(status, int(STAGES[name].run(stage)))
     run.finish({"stages": list(stages)})
     return status
+
+
+def _check_notes(name: str, stage: Any) -> None:
+    """Raises ChangedError if the notes of a stage that is done are others now; that they are gone is allowed."""
+    before = json.loads((stage.out / MANIFEST).read_bytes())["data_sha256"]
+    for part, path, format in _notes(stage):
+        with contextlib.suppress(ConfigError):
+            if before.get(part) not in (None, data_sha256(path, format)):
+                raise ChangedError(
+                    f"the notes of {name} ({part}) are not those that it read when it was done", where=str(stage.out),
+                    kept="everything in it", next="give those notes to go on, or choose a new --out",
+                )  # fmt: skip
+
+
+def _notes(stage: Any) -> Iterator[tuple[str, str, Format]]:
+    """The notes that a stage reads: their name in its manifest, their path and format."""
+    if isinstance(stage, pretrain.Pretrain):
+        first = [] if stage.data.train is None else [Corpus(stage.data.train, stage.data.format)]
+        for number, corpus in enumerate([*first, *stage.corpora]):
+            yield f"{TARGET} {number}", str(stage.root / corpus.notes), corpus.format
+        return
+    for part in ("train", "dev", "test"):
+        if path := getattr(stage.data, part, None):
+            yield part, str(path), stage.data.format
 
 
 def plan(settings: Pipeline) -> dict[str, Any]:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 import clinnlp
+from clinnlp import config
+from clinnlp.core.run import sha256_files
+from clinnlp.errors import ChangedError
+from clinnlp.recipes.pipeline import Pipeline, _check_notes, plan
 from tests.recipes.command import clinnlp as command
-from tests.recipes.command import read_json
+from tests.recipes.command import read_json, write_jsonl
 
 
 def test_each_stage_feeds_the_next(tiny: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
@@ -46,6 +50,12 @@ label: {{notes: test.jsonl, format: jsonl}}
     for folder in (out, out / "evaluate"):
         (folder / "manifest.json").write_text(json.dumps(read_json(folder / "manifest.json") | {"status": "running"}))
     before = (out / "finetune" / "manifest.json").read_bytes()
+    held = (corpus / "dev.jsonl").read_bytes()
+    (corpus / "dev.jsonl").write_bytes(held + held.splitlines()[0].replace(b'"id": "dev', b'"id": "another'))
+    try:
+        assert command("pipeline", path, "--seed", 5, "--out", out) == 4, "other notes than those of a finished stage"
+    finally:
+        (corpus / "dev.jsonl").write_bytes(held)
     assert command("pipeline", path, "--seed", 5, "--out", out) == 0
     assert (out / "finetune" / "manifest.json").read_bytes() == before, "what is done is not done again"
     assert len(clinnlp.read_labels(out / "label").documents) == 12
@@ -67,6 +77,28 @@ def test_every_stage_is_checked_before_the_first_starts(
     assert command("pipeline", path, "--out", tmp_path / "out") == 2
     assert f"clinnlp: error[CLN-C2] {message}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("stage", "part"), [("pretrain", "corpus 0"), ("finetune", "dev")])
+def test_a_stage_that_is_done_is_not_gone_on_from_with_other_notes(stage: str, part: str, tmp_path: Path) -> None:
+    notes = write_jsonl(tmp_path / "n.jsonl", [{"id": "1", "text": "fever"}])
+    out, path = tmp_path / "out", tmp_path / "p.yaml"
+    path.write_text(
+        f"base: x\nroot: {tmp_path}\npretrain: {{data: {{train: n.jsonl}}}}\n"
+        "finetune: {data: {train: n.jsonl, dev: n.jsonl}}\nlabel: {notes: n.jsonl, format: jsonl}\n"
+    )
+
+    for name in ("pretrain", "finetune"):
+        read = {part: sha256_files([notes])} if name == stage else {}
+        (out / name).mkdir(parents=True)
+        (out / name / "manifest.json").write_text(json.dumps({"status": "done", "data_sha256": read}))
+    settings = plan(config.build(Pipeline, config.load_yaml(path) | {"out": str(out)}))
+    _check_notes(stage, settings[stage])
+    notes.write_text(notes.read_text().replace("fever", "cough"))
+    with pytest.raises(ChangedError, match=rf"the notes of {stage} \({part}\) are not those that it read"):
+        _check_notes(stage, settings[stage])
+    notes.unlink()
+    _check_notes(stage, settings[stage])
 
 
 def test_a_stage_that_fails_leaves_what_was_made_before(
