@@ -58,6 +58,11 @@ class Evaluate:
     def __post_init__(self) -> None:
         if (self.model is None) == (self.predictions is None):
             raise ConfigError("give either model or predictions", next="--model DIR or --predictions PATH")
+        if self.predictions and (Path(self.predictions) / "run.json").is_file():
+            raise ConfigError(
+                "this is the folder of a labeling run, whose tables have no text", where="predictions",
+                next="hand its labels over first: the label command again with --to jsonl --to_path FILE",
+            )  # fmt: skip
         if self.data.test is None:
             raise ConfigError("this setting is required", where="data.test", next="give --data.test PATH")
         if self.with_text_notes < 1:

@@ -80,6 +80,8 @@ class Label(Options):
         super().__post_init__()
         if (self.to is None) != (not self.to_path):
             raise ConfigError("a format and a path go together", where="to", next="give --to and --to_path")
+        if self.price_per_hour is not None and self.price_per_hour < 0:
+            raise ConfigError("must be 0 or more", where="price_per_hour")
         if (self.model is None) == (not self.models):
             raise ConfigError(
                 "give either model or models", next="--model DIR, or --models.NAME DIR for each of several"

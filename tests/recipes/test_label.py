@@ -191,6 +191,21 @@ def test_no_labels_here(tmp_path: Path) -> None:
     assert str(error.value) == f"{tmp_path}: no labels here. Next: give the --out folder of `clinnlp label`."
 
 
+def test_a_labeling_run_is_no_file_of_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold = write_jsonl(tmp_path / "gold.jsonl", notes(3, "gold"))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "run.json").write_text("{}")
+    words = ("--predictions", tmp_path / "labels", "--data.test", gold, "--out", tmp_path / "out")
+    assert command("evaluate", *words) == 2
+    assert "Next: hand its labels over first: the label command again with --to jsonl" in capsys.readouterr().err
+
+
+def test_a_price_is_not_negative(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--model", tmp_path, "--notes", tmp_path, "--out", tmp_path / "out", "--plan", "true")
+    assert command("label", *words, "--price_per_hour", -1) == 2
+    assert "price_per_hour: must be 0 or more" in capsys.readouterr().err
+
+
 def test_labels_are_handed_over_in_another_format(ner_run: Path, corpus: Path, tmp_path: Path) -> None:
     words = ("--model", ner_run / "model", "--notes", corpus / "test.jsonl", "--shard_documents", 5)
     given = ("--out", tmp_path / "out", "--to", "jsonl", "--to_path", tmp_path / "labeled.jsonl")
