@@ -9,7 +9,7 @@ import pytest
 
 from clinnlp.core.document import Document, Span
 from clinnlp.errors import ConfigError, DataError
-from clinnlp.recipes._data import DataSettings, TrainingData, load_documents, load_splits, renamed
+from clinnlp.recipes._data import DataSettings, TrainingData, load_documents, load_splits, with_names
 from clinnlp.recipes._label_map import flag_of, unheld
 from tests.recipes.command import FAST, clinnlp, notes, read_json, write_jsonl
 
@@ -24,7 +24,7 @@ def with_attributes(note: dict[str, Any], given: dict[str, Any]) -> dict[str, An
 
 def attributes(given: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     document = Document("1", "no fever", (Span(3, 8, "PROBLEM", attributes=given),))
-    return dict(renamed(document, names).spans[0].attributes)
+    return dict(with_names(document, names).spans[0].attributes)
 
 
 @pytest.mark.parametrize(
