@@ -116,6 +116,9 @@ def test_layers_with_extreme_inputs_may_stay_fp32_in_onnx(tiny: Tiny, tmp_path: 
     for node in onnx.load(tmp_path / "model.onnx").graph.node:
         names[node.op_type] += 1
     assert names["MatMulInteger"] == 2 * 6 - 1
+    weights = [onnx.numpy_helper.to_array(held) for held in onnx.load(tmp_path / "model.onnx").graph.initializer]
+    most = [int(np.abs(held.astype(np.int64)).max()) for held in weights if held.dtype == np.int8 and held.ndim == 2]
+    assert len(most) == 2 * 6 - 1 and 32 < max(most) <= 64, "two products of a byte and a weight must fit into 16 bits"
     wanted, given = plain_runner(model)(rows(model), 1000), rows(model)
     run = Onnx().open(tmp_path)
     off = max(np.abs(a - b).max() for a, b in zip(run(given, 1000), wanted, strict=True))
@@ -135,7 +138,7 @@ def test_rounded_answers_are_near_and_not_the_same_and_the_model_stays_as_it_was
     run = plugins.find("engines", name)(precision=precision).runner(model)
     found = run(given, 1000)
     off = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, before, strict=True))
-    assert (1e-5 if rounds(name, precision) else -1) < off < 0.05
+    assert (1e-5 if rounds(name, precision) else -1) < off < 0.2
     after = plain_runner(model)(given, 1000)
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
     if name in ("onnx", "openvino"):  # whatever else is in the shard: a redone one has the same bytes
