@@ -1,7 +1,6 @@
 """Labels handed over in another format: made of what is committed and of the notes, so as often as wanted."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clinnlp.core.document import Document, Span
+from clinnlp.core.lock import only_run
 from clinnlp.errors import ChangedError, ConfigError, InUseError, StorageError
 from clinnlp.formats.base import Format, write
 from clinnlp.labeling.commits import Commit, Ledger
@@ -16,7 +16,7 @@ from clinnlp.labeling.output import DECIMALS, QUARANTINED
 from clinnlp.labeling.plan import Record, cut, holds, read_plan
 from clinnlp.labeling.record import last_record
 from clinnlp.labeling.source import Source
-from clinnlp.labeling.store import Store
+from clinnlp.labeling.store import LOCK, Store
 
 
 def labeled(store: Store, source: Source) -> Iterator[Document]:
@@ -63,17 +63,27 @@ def hand_over(store: Store, source: Source, format: Format, path: str) -> dict[s
     if format.open(path) is not None:
         return write(labeled(store, source), path, format)
     target = Path(path)
-    aside = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+    aside = target.with_name(f".{target.name[:100]}.part")
     try:
-        aside.mkdir(parents=True)
-        written = write(labeled(store, source), aside / target.name, format)
-        (aside / target.name).replace(target)
+        aside.mkdir(parents=True, exist_ok=True)
+        with only_run(aside / LOCK, next="wait for it"):
+            return _written(labeled(store, source), aside, target, format)
     except OSError as error:
         told = f"cannot write: {error.strerror or type(error).__name__}"
         raise StorageError(told, where=path, kept="all labels", next="choose another --to_path") from None
+
+
+def _written(documents: Iterable[Document], aside: Path, target: Path, format: Format) -> dict[str, int]:
+    """Write documents in a folder aside and put the whole in place; nothing stays, nor what a kill left there before."""
+    made = aside / "made"
+    try:
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        counts = write(documents, made / target.name, format)
+        (made / target.name).replace(target)
+        return counts
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return written
 
 
 def _joined(store: Store, commit: Commit, part: list[Record]) -> Iterator[Document]:

@@ -55,8 +55,9 @@ def check_fold_leaks(made: Sequence[Fold], labeled: Sequence[Document], allow: S
         if leak.kind == "short texts":
             log.warning("%s", told)
         elif _waiver(leak) not in allow:
-            where = "data.target_labeled" if leak.kind in ("groups", "same notes") else "data.train"
-            way = f"remove them from {where}" if where != "data.train" else "give all copies of a text one group"
+            where, way = "data.train", "give all copies of a text one group"
+            if leak.kind != "duplicates":  # folds keep patients and notes apart: they are labeled target notes
+                where, way = "data.target_labeled", "remove them there"
             raise LeakError(told, where=where, next=_or_waive(way, _waiver(leak)))
     return {
         name: [f"{_waiver(leak)}: {sentence(leak)}" for leak in held if leak.kind != "short texts"]

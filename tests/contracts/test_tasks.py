@@ -332,27 +332,29 @@ def test_notes_of_next_to_nothing(name: str, text: str, tiny: Tiny) -> None:
     assert [text[s.start : s.end] for s in found.spans] == sentences
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_says_whether_it_hangs_on_the_spans_of_a_note(name: str, tiny: Tiny) -> None:
-    """A labeling run takes a note with other spans for another note only where it does."""
+def asked(name: str, tiny: Tiny) -> tuple[Any, ...]:
+    """A task, its schema, a note with its tokens, its rows, and what a perfect model answers."""
     task, schema = prepared(name)
     tokenizer = NoteTokenizer.load(tiny("wordpiece"))
     note = documents()[1]
     tokens = tokenizer.encode(note.text)
     rows = task.cut(note, tokens, tokenizer)
-    answers = [list(zip(rows, ORACLES[name](note, tokenizer, rows, schema), strict=True))]
+    return task, schema, note, tokens, rows, ORACLES[name](note, tokenizer, rows, schema)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_hangs_on_the_spans_of_a_note(name: str, tiny: Tiny) -> None:
+    """A labeling run takes a note with other spans for another note only where it does."""
+    task, schema, note, tokens, rows, logits = asked(name, tiny)
+    answers = [list(zip(rows, logits, strict=True))]
     alike = [task.decode([one], [tokens], answers, schema)[0] for one in (note, replace(note, spans=note.spans[:1]))]
     assert (alike[0] != alike[1]) == task.reads_spans
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_that_answers_nan_is_not_believed(name: str, tiny: Tiny) -> None:
-    task, schema = prepared(name)
-    tokenizer = NoteTokenizer.load(tiny("wordpiece"))
-    note = documents()[1]
-    tokens = tokenizer.encode(note.text)
-    rows = task.cut(note, tokens, tokenizer)
-    logits = [np.full_like(a, np.nan) for a in ORACLES[name](note, tokenizer, rows, schema)]
+    task, schema, note, tokens, rows, right = asked(name, tiny)
+    logits = [np.full_like(a, np.nan) for a in right]
     with pytest.raises(IntegrityError, match="NaN"):
         task.decode([note], [tokens], [list(zip(rows, logits, strict=True))], schema)
 

@@ -54,6 +54,8 @@ def test_a_folder_appears_when_all_of_it_is_there(format: Format, tmp_path: Path
     with pytest.raises(ChangedError):
         hand_over(LocalStore(tmp_path / "run"), InMemory(edited), format, str(tmp_path / "to"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "no part of it, that would pass for the whole"
+    (tmp_path / ".to.part" / "made" / "to").mkdir(parents=True)
+    (tmp_path / ".to.part" / "made" / "to" / "note-99.txt").write_text("what a killed process left")
     assert hand_over(LocalStore(tmp_path / "run"), InMemory(notes(7)), format, str(tmp_path / "to"))["documents"] == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "to"]
     assert len(list(read(tmp_path / "to", format))) == 7
