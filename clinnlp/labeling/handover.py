@@ -74,7 +74,7 @@ def hand_over(store: Store, source: Source, format: Format, path: str) -> dict[s
 
 
 def _written(documents: Iterable[Document], aside: Path, target: Path, format: Format) -> dict[str, int]:
-    """Write documents in a folder aside and put the whole in place; nothing stays, nor what a kill left there before."""
+    """Write documents in a folder aside and put the whole in place; nothing stays, nor what a kill left there."""
     made = aside / "made"
     try:
         shutil.rmtree(made, ignore_errors=True)
