@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from glob import glob, has_magic
-from os.path import commonpath, realpath
+from os.path import realpath
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from clinnlp.errors import ConfigError, DataError, StorageError
 
 
 class Ordinal(str):
-    """A document id that is only a position in its file; over several files the file's name is put before it."""
+    """A document id that is only a position in its file; the file's name is put before it unless it is read alone."""
 
 
 class Stem(str):
@@ -125,14 +125,12 @@ def read_records(path: str | Path, format: str | Format) -> Iterator[Document | 
     if place := reader.open(str(path)):
         yield from place.read()
         return
-    files = find_files(path, reader)
-    root = Path(path) if Path(path).is_dir() else Path(commonpath([file.parent.absolute() for file in files]))
-    for file in files:
-        name = (file if file.is_relative_to(root) else file.absolute()).relative_to(root).as_posix()
+    alone = Path(path).is_file()
+    for file, name in _named(path, find_files(path, reader)):
         try:
             for record in reader.read_file(file):
                 if isinstance(record, Document) and type(record.id) is not str:
-                    record = replace(record, id=_unique(record.id, name, len(files)))
+                    record = replace(record, id=_unique(record.id, name, alone))
                 yield record
         except OSError as error:
             raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(file)) from None
@@ -146,9 +144,18 @@ def contents(path: str | Path, format: str | Format) -> list[tuple[str, str]]:
         for record in place.read():
             whole.update(json.dumps(asdict(record), sort_keys=True).encode() + b"\n")
         return [(place.name, whole.hexdigest())]
-    files = find_files(path, reader)
-    root = commonpath([file.parent.absolute() for file in files])
-    return [(file.absolute().relative_to(root).as_posix(), _sha256(file)) for file in files]
+    return [(name, _sha256(file)) for file, name in _named(path, find_files(path, reader))]
+
+
+def _named(path: str | Path, files: list[Path]) -> list[tuple[Path, str]]:
+    """Each file with its name below the folder that PATH means, which stays the same when files are added."""
+    root = Path(path)
+    if root.is_file():
+        root = root.parent
+    elif not root.exists():
+        while has_magic(str(root)):
+            root = root.parent
+    return [(file, file.absolute().relative_to(root.absolute()).as_posix()) for file in files]
 
 
 def _sha256(path: Path) -> str:
@@ -159,10 +166,10 @@ def _sha256(path: Path) -> str:
         raise StorageError(f"cannot read: {error.strerror or type(error).__name__}", where=str(path)) from None
 
 
-def _unique(id: str, name: str, files: int) -> str:
-    """The id to use outside its file, which is called `name` below the folder that is read."""
+def _unique(id: str, name: str, alone: bool) -> str:
+    """The id to use outside its file, which is called `name` below the folder that is read, or is the one that is."""
     if isinstance(id, Ordinal):
-        return f"{name}:{id}" if files > 1 else str(id)
+        return str(id) if alone else f"{name}:{id}"
     if isinstance(id, Stem) and "/" in name:
         return f"{name.rpartition('/')[0]}/{id}"
     return str(id)

@@ -82,7 +82,7 @@ class ModelFolder:
         check_folder(self.folder)
         parts = _hashes(self.part("model"), self.folder)
         if (self.folder / "adapter_config.json").is_file():
-            base = base_folder(card.with_base(self.base).base)
+            base = base_folder(card.with_base(self.base, self.folder).base)
             parts |= _hashes(self.part("base"), base) if base else {self.part("base"): f"{card.base}@{card.revision}"}
         parts |= {self.part("engine"): json.dumps(plain_engine(engine))}
         return parts | versions(engine.library) | {self.part("device"): getattr(engine, "device", "cpu")}

@@ -130,8 +130,14 @@ class Card:
                 next="copy the model folder of the run again",
             )
 
-    def with_base(self, base: str | None) -> "Card":
-        """The card with another place of the same base model. Raises ChangedError if its weights differ."""
+    def with_base(self, base: str | None, model: Path) -> "Card":
+        """The card with another place of the same base model. Raises ChangedError if its weights differ.
+
+        A relative path that leads nowhere from the working folder is looked for above the `model` folder.
+        """
+        if base is None and base_folder(self.base) is None:
+            above = (str(folder / self.base) for folder in model.absolute().parents)
+            base = next((path for path in above if Path(path).is_dir()), None)
         card = replace(self, base=base) if base else self
         folder = base_folder(card.base)
         if folder is not None and (found := weights_sha256(folder)) != self.base_sha256:

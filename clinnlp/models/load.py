@@ -196,7 +196,7 @@ def load_trained(folder: Path, base: str | None = None) -> Trained:
         return _exported(folder, card, tokenizer)
     adapter = (folder / "adapter_config.json").is_file()
     if adapter:
-        card = card.with_base(base)
+        card = card.with_base(base, folder)
     origin = Base(card.base if adapter else str(folder), card.revision if adapter else None)
     head = card.task.head_config(card.schema)
     if adapter:

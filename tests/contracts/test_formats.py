@@ -8,7 +8,7 @@ import pytest
 from clinnlp import config, plugins
 from clinnlp.core.document import Document, Span
 from clinnlp.errors import ConfigError, StorageError
-from clinnlp.formats.base import Format, read, read_records, write
+from clinnlp.formats.base import Format, contents, read, read_records, write
 
 NAMES = plugins.names("formats")
 PACKED = ("brat", "docbin", "omop", "parquet")  # folders, and files that are packed inside
@@ -126,3 +126,18 @@ def test_ids_made_from_places_are_unique_over_files(tmp_path: Path) -> None:
     assert told["conll"] == ["dev/x.conll:1", "dev/x.conll:2", "train/x.conll:1", "train/x.conll:2"]
     assert told["jsonl"] == ["dev/x.jsonl:1", "train/x.jsonl:1"]
     assert told["brat"] == ["dev/x", "train/x"]
+
+
+@pytest.mark.parametrize("path", [".", "*/*.jsonl", "[a-z]*/x.jsonl"])
+def test_ids_and_names_of_files_stay_when_files_are_added(path: str, tmp_path: Path) -> None:
+    def add(part: str) -> None:
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "x.jsonl").write_text('{"text": "a"}\n')
+
+    add("b")
+    before = [d.id for d in read(tmp_path / path, "jsonl")], contents(tmp_path / path, "jsonl")
+    assert before[0] == ["b/x.jsonl:1"]
+    add("c")
+    after = [d.id for d in read(tmp_path / path, "jsonl")], contents(tmp_path / path, "jsonl")
+    assert [after[0][:1], after[1][:1]] == [before[0], before[1]]
+    assert [d.id for d in read(tmp_path / "b" / "x.jsonl", "jsonl")] == ["1"]

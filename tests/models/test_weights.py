@@ -1,8 +1,10 @@
 """Weights that are broken, missing, too many or no numbers: refused, never filled up with random ones."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from clinnlp.encode.tokens import NoteTokenizer
-from clinnlp.errors import IntegrityError
+from clinnlp.errors import ChangedError, ConfigError, IntegrityError
 from clinnlp.models.folder import Card
 from clinnlp.models.load import Base, load_trained
 from clinnlp.strategies.lora import Lora
@@ -42,6 +44,23 @@ def adapter(tiny: Tiny, tmp_path: Path) -> Path:
     Card(Ner(window=64, overlap=8), SCHEMA, base.name, base.sha256()).write(tmp_path / "adapter")
     load_trained(tmp_path / "adapter")
     return tmp_path / "adapter" / "adapter_model.safetensors"
+
+
+def test_a_base_named_from_another_working_folder_is_found(
+    adapter: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, model = tmp_path / "work" / "bases" / "tiny", tmp_path / "work" / "runs" / "ner" / "model"
+    shutil.copytree(tiny("bert"), base)
+    shutil.copytree(adapter.parent, model)
+    replace(Card.read(model), base="bases/tiny").write(model)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_trained(model).card.base == str(base)
+    shutil.copytree(tiny("roberta"), tmp_path / "work" / "runs" / "bases" / "tiny")
+    with pytest.raises(ChangedError, match="adapter expects base weights"):
+        load_trained(model)
+    with pytest.raises(ConfigError, match="hub name"):
+        load_trained(shutil.copytree(model, tmp_path / "elsewhere" / "model"))
 
 
 Weights = dict[str, torch.Tensor]
