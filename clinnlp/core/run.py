@@ -69,24 +69,25 @@ _open: list["Run"] = []  # runs of this process that are not finished
 class Run:
     """An output folder (0700) that this process alone works in, and the manifest in it.
 
-    The folder must be new or empty; with `resume` it may hold the same run, unfinished. Raises InUseError if it holds
-    anything else or another process works there, StorageError if it cannot be made, and ChangedError, naming what
-    differs, if the unfinished run was made with other settings.
+    The folder must be new, or empty, or hold the same run, unfinished: that is gone on with, or begun again by what has
+    no middle to go on from. Raises InUseError if it holds anything else or another process works there, StorageError if
+    it cannot be made, and ChangedError, naming what differs, if the unfinished run was made with other settings.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, resume: bool = False) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
         self.start = time.perf_counter()
         with contextlib.ExitStack() as lock:
             try:
-                _unfinished(folder, manifest, resume)  # before a file is made in a folder that is not ours
+                _unfinished(folder, manifest)  # before a file is made in a folder that is not ours
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 lock.enter_context(only_run(folder / LOCK, next="wait for it, or choose a new --out"))
-                before = _unfinished(folder, manifest, resume)
+                before = _unfinished(folder, manifest)
             except OSError as error:
                 raise StorageError(f"cannot make the output folder: {error.strerror}", where=str(folder)) from None
             self._lock = lock.pop_all()
         _open.append(self)
+        self.begun = before is not None  # by an earlier try
         if before:
             _compare_machines(before, manifest.as_dict())
             manifest.data, manifest.weights = before["data_sha256"], before["weights_sha256"]
@@ -102,7 +103,9 @@ class Run:
         self.save()
 
     def clear(self, *keep: str) -> None:
-        """Remove what an earlier try left half done, but for the names in `keep`."""
+        """Remove what an earlier try left half done, but for the names in `keep`; without any it is begun anew."""
+        if not keep:
+            self.manifest.data, self.manifest.weights = {}, {}
         for path in self.folder.iterdir():
             if path.name in {MANIFEST, SETTINGS, LOCK, *keep}:
                 continue
@@ -144,16 +147,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _unfinished(folder: Path, manifest: Manifest, resume: bool) -> dict[str, Any] | None:
+def _unfinished(folder: Path, manifest: Manifest) -> dict[str, Any] | None:
     """The manifest of the unfinished run that the folder holds, None if it is new or empty."""
     if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= NOTHING):
         return None
     before = _manifest(folder)
-    if (
-        not resume
-        or before.get("status") in (None, "done")
-        or not {"format_version", "verb", "settings"} <= before.keys()
-    ):
+    if before.get("status") in (None, "done") or not {"format_version", "verb", "settings"} <= before.keys():
         holds = "a run" if (folder / MANIFEST).exists() else "files that are not of clinnlp"
         raise InUseError(
             f"the output folder already holds {holds}",
@@ -206,8 +205,8 @@ def abandon(status: str = "failed") -> str:
     kept = ""
     while _open:
         run = _open[-1]
-        if {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS, LOCK}:
-            for name in (MANIFEST, SETTINGS):
+        if not run.begun and {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS, *NOTHING}:
+            for name in (MANIFEST, SETTINGS, *NOTHING - {LOCK}):
                 (run.folder / name).unlink(missing_ok=True)
             run.close()
             run.folder.rmdir()
@@ -230,7 +229,9 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from None
+        raise StorageError(
+            f"cannot write: {error.strerror}", where=str(path), next="make room or mend the folder, and try again"
+        ) from None
 
 
 def encode_json(values: Mapping[str, Any]) -> bytes:

@@ -18,8 +18,8 @@ CHECKPOINTS = "checkpoints"
 TOGETHER = ("pretrain", "finetune")  # what torchrun may start
 
 
-def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: bool = False) -> Run:
-    """A new run folder with its resolved settings; with `resume` it may hold the same run, unfinished.
+def start_run(verb: str, settings: Any, out: Path, seed: int | None) -> Run:
+    """A run folder with its resolved settings: new, or that of the same run, unfinished.
 
     Raises InUseError if the folder holds anything else, ChangedError if the unfinished run has other settings.
     """
@@ -30,7 +30,7 @@ def start_run(verb: str, settings: Any, out: Path, seed: int | None, resume: boo
     values = config.plain(settings)
     out = own_folder(out)
     try:
-        run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed), resume)
+        run = Run(out, Manifest(verb, values, config.fingerprint(settings), seed))
     except InUseError:
         if is_done(out):  # a kill between the last two steps of a run leaves what nobody needs and some must not see
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)

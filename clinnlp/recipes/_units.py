@@ -36,7 +36,7 @@ class Unit:
         """
         if is_done(self.folder):
             return
-        run = start_run("finetune", self.settings, self.folder, self.settings.seed, resume=True)
+        run = start_run("finetune", self.settings, self.folder, self.settings.seed)
         run.pin("data", self.outer.manifest.data)
         targets = load_targets(self.settings.data, [])
         splits = Splits(list(train), list(dev), list(test), [], list(waived), *targets)

@@ -75,6 +75,7 @@ def run(settings: Audit) -> int:
     """Do the audit; returns the exit status: 3 if records were set aside, whatever else was found."""
     # 1. notes
     run = start_run("audit", settings, settings.out, settings.seed)
+    run.clear()
     parts, places, quarantined = _read(settings, run)
     write_quarantine(run.folder, quarantined)
     log.info("notes: %s", ", ".join(f"{len(documents)} {name}" for name, documents in parts.items()))

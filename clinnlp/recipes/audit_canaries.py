@@ -41,6 +41,7 @@ class AuditCanaries:
 def run(settings: AuditCanaries) -> int:
     """Write the notes; returns the exit status."""
     run = start_run("audit canaries", settings, settings.out, settings.seed)
+    run.clear()
     notes = plant(settings.each, [int(times) for times in settings.repeats], settings.seed)
     path = run.folder / "canaries.jsonl"
     write(notes, path, Jsonl())

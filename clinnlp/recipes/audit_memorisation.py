@@ -93,6 +93,7 @@ def run(settings: AuditMemorisation) -> int:
     """Do the audit; returns the exit status: 3 if records were set aside."""
     # 1. notes that the model was trained on, others, and secrets that were planted or not
     run = start_run("audit memorisation", settings, settings.out, settings.seed)
+    run.clear()
     sides = read_sides(settings, run)
     write_quarantine(run.folder, sides.quarantined)
     secrets = _secrets(settings, run)

@@ -70,6 +70,7 @@ def run(settings: AuditShift) -> int:
 
     # 1. notes of both sides
     run = start_run("audit shift", settings, settings.out, settings.seed)
+    run.clear()
     quarantined: list[Quarantined] = []
     counts: dict[str, int] = {}
     formats = {"source": settings.format, "target": settings.target_format or settings.format}

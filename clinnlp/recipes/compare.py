@@ -82,6 +82,7 @@ def run(settings: Compare) -> int:
     """Do the comparison; returns the exit status."""
     # 1. the runs, what they predicted, and the gold that they share
     run = start_run("compare", settings, settings.out, settings.seed)
+    run.clear()
     if are_comparisons(settings.runs):
         return compare_over_data_sets(run, settings.runs)
     stored = read_runs(settings.runs)

@@ -126,7 +126,7 @@ class _Cells:
 def run(settings: CompareStrategies) -> int:
     """Train all cells and compare them; returns the exit status."""
     # 1. documents, the same for all arms
-    run = start_run("compare strategies", settings, settings.out, settings.seed, resume=True)
+    run = start_run("compare strategies", settings, settings.out, settings.seed)
     splits = _documents(settings, run)
     write_quarantine(run.folder, splits.quarantined)
 

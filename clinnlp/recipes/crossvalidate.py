@@ -45,7 +45,7 @@ def run(settings: CrossValidate) -> int:
     """Do the cross-validation; returns the exit status."""
     # 1. documents and folds
     path = str(settings.data.train)
-    run = start_run("crossvalidate", settings, settings.out, settings.seed, resume=True)
+    run = start_run("crossvalidate", settings, settings.out, settings.seed)
     run.pin("data", {"train": data_sha256(path, settings.data.format), **target_hashes(settings.data)})
     quarantined: list[Any] = []
     documents = load_documents(path, settings.data, quarantined)

@@ -72,7 +72,7 @@ class Evaluate:
 def run(settings: Evaluate) -> int:
     """Do the evaluation; returns the exit status."""
     # 1. gold notes
-    run = start_run("evaluate", settings, settings.out, settings.seed, resume=True)
+    run = start_run("evaluate", settings, settings.out, settings.seed)
     run.clear()
     path = str(settings.data.test)
     quarantined: list[Any] = []

@@ -51,6 +51,7 @@ def run(settings: Export) -> int:
     """Do the export; returns the exit status."""
     # 1. the notes, and what fp32 says of them
     run = start_run("export", settings, settings.out, None)
+    run.clear()
     path = str(settings.data.dev)
     quarantined: list[Any] = []
     notes = load_documents(path, settings.data, quarantined)

@@ -95,7 +95,7 @@ class Finetune:
 
 def run(settings: Finetune) -> int:
     """Do the fine-tuning; returns the exit status."""
-    run = start_run("finetune", settings, settings.out, settings.seed, resume=True)
+    run = start_run("finetune", settings, settings.out, settings.seed)
     splits = load_splits(settings.data)
     run.pin("data", splits.hashes(settings.data))
     train_and_score(settings, splits, run)

@@ -48,7 +48,7 @@ def run(settings: LearningCurve) -> int:
         raise DataError("there are no test notes", next="give --data.test PATH or --data.test_share 0.2")
     if not any(list(settings.task.gold_labels(document)) for document in splits.test):
         raise DataError("the test notes hold nothing to find: there is no score to measure", where="data.test")
-    run = start_run("learning_curve", settings, settings.out, settings.seed, resume=True)
+    run = start_run("learning_curve", settings, settings.out, settings.seed)
     run.pin("data", splits.hashes(settings.data))
     write_quarantine(run.folder, splits.quarantined)
 

@@ -109,7 +109,7 @@ class Multitask:
 def run(settings: Multitask) -> int:
     """Train all tasks together; returns the exit status."""
     # 1. the notes of all tasks: none is scored that any of them is trained on
-    run = start_run("multitask", settings, settings.out, settings.seed, resume=True)
+    run = start_run("multitask", settings, settings.out, settings.seed)
     members = [Member.read(name, settings.one(name)) for name in settings.tasks]
     run.pin("data", {f"{one.name}: {split}": sha for one in members for split, sha in one.hashes.items()})
     run.clear(CHECKPOINTS)

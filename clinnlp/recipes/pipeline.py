@@ -53,7 +53,7 @@ class Pipeline:
 def run(settings: Pipeline) -> int:
     """Run the stages in order, but for those that an earlier try finished; returns the highest exit status."""
     stages = plan(settings)
-    run = start_run("pipeline", settings, settings.out, settings.seed, resume=True)
+    run = start_run("pipeline", settings, settings.out, settings.seed)
     status = 0
     for name, stage in stages.items():
         done = name != "label" and is_done(stage.out)  # label finds out by itself

@@ -143,7 +143,7 @@ class Pretrain:
 def run(settings: Pretrain) -> int:
     """Do the pretraining; returns the exit status."""
     # 1. notes: distinct texts, some of them held out
-    run = start_run("pretrain", settings, settings.out, settings.seed, resume=True)
+    run = start_run("pretrain", settings, settings.out, settings.seed)
     run.clear(CHECKPOINTS)
     notes = read_notes(settings, run)
     texts = Texts(notes.train)

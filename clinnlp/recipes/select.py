@@ -64,7 +64,7 @@ def run(settings: Select) -> int:
             "there are no dev notes to score fine-tunings on", where="data.dev",
             next="--data.dev PATH, --data.dev_share 0.1, or --rounds 0",
         )  # fmt: skip
-    run = start_run("select", settings, settings.out, settings.seed, resume=True)
+    run = start_run("select", settings, settings.out, settings.seed)
     run.pin("data", splits.hashes(data))
     candidates = check_candidates(settings.candidates, settings.revision)
     folders = {one.name: base_folder(one.name) for one in candidates}

@@ -101,7 +101,7 @@ def run(settings: SelfTrain) -> int:
     given = load_documents(str(settings.data.unlabeled), settings.data, splits.quarantined)
     waived = [*splits.waived, *check_target(given, splits.test, settings.data.allow, "unlabeled")]
     unlabeled, left_out = _usable(given, splits, settings)
-    run = start_run("selftrain", settings, settings.out, settings.seed, resume=True)
+    run = start_run("selftrain", settings, settings.out, settings.seed)
     unlabeled_sha256 = data_sha256(str(settings.data.unlabeled), settings.data.format)
     run.pin("data", splits.hashes(settings.data) | {"unlabeled": unlabeled_sha256})
     set_aside(run.folder, splits.quarantined)

@@ -91,7 +91,7 @@ class Suggest:
 def run(settings: Suggest) -> int:
     """Make the worklist; returns the exit status."""
     # 1. the notes
-    run = start_run("suggest", settings, settings.out, settings.seed, resume=True)
+    run = start_run("suggest", settings, settings.out, settings.seed)
     run.clear(*READINGS)
     quarantined: list[Quarantined] = []
     pool = _pool(settings, run, quarantined)

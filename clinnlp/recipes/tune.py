@@ -60,7 +60,7 @@ def run(settings: Tune) -> int:
             where="data.dev",
             next="--data.dev PATH or --data.dev_share 0.1",
         )
-    run = start_run("tune", settings, settings.out, settings.seed, resume=True)
+    run = start_run("tune", settings, settings.out, settings.seed)
     run.pin("data", splits.hashes(data))
     write_quarantine(run.folder, splits.quarantined)
 

@@ -11,8 +11,8 @@ from clinnlp.core.run import LOCK, MANIFEST, Manifest, Run, abandon, is_done
 from clinnlp.errors import ChangedError, InUseError
 
 
-def begin(folder: Path, resume: bool = True, verb: str = "finetune", **settings: object) -> Run:
-    return Run(folder, Manifest(verb, settings, "0"), resume)
+def begin(folder: Path, verb: str = "finetune", **settings: object) -> Run:
+    return Run(folder, Manifest(verb, settings, "0"))
 
 
 def killed(run: Run) -> None:
@@ -36,24 +36,16 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
         begin(run.folder)
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_of_someone_else_is_left_as_it_is(tmp_path: Path, resume: bool) -> None:
+def test_a_folder_of_someone_else_is_left_as_it_is(tmp_path: Path) -> None:
     for content in ("notes", "[1]", "{"):
         (tmp_path / MANIFEST).write_text(content)
         with pytest.raises(InUseError):
-            begin(tmp_path, resume)
+            begin(tmp_path)
         assert names(tmp_path) == {MANIFEST}
     (tmp_path / MANIFEST).rename(tmp_path / "notes.txt")
     with pytest.raises(InUseError, match="files that are not of clinnlp"):
-        begin(tmp_path, resume)
+        begin(tmp_path)
     assert names(tmp_path) == {"notes.txt"}
-
-
-def test_an_unfinished_run_is_gone_on_with_only_if_asked(tmp_path: Path) -> None:
-    killed(begin(tmp_path / "run", seed=1))
-    with pytest.raises(InUseError):
-        begin(tmp_path / "run", resume=False, seed=1)
-    begin(tmp_path / "run", seed=1).finish()
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
@@ -77,6 +69,10 @@ def test_what_a_run_is_made_of_is_pinned_through_a_kill(tmp_path: Path) -> None:
         run.pin("data", {"train": "aa", "dev": "cc", "test": "dd"})
     assert error.value.what.endswith("differs in data (dev), data (test)")
     run.pin("data", {"train": "aa", "dev": "bb"})
+    assert abandon() == f"{run.folder}, marked as failed", "though nothing but its record was written"
+    run = begin(tmp_path / "run")
+    run.clear()
+    run.pin("data", {"train": "aa", "dev": "cc"})
     run.finish()
 
 
@@ -112,7 +108,7 @@ def test_clear_keeps_what_it_is_told_to(tmp_path: Path) -> None:
 
 
 def test_abandoned_with_nothing_and_with_something(tmp_path: Path) -> None:
-    begin(tmp_path / "nothing")
+    (begin(tmp_path / "nothing").folder / f"{MANIFEST}.tmp").write_text("{")
     assert abandon() == "nothing was written"
     assert not (tmp_path / "nothing").exists()
     run = begin(tmp_path / "run")
@@ -141,7 +137,7 @@ def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
     run.close()
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
     with pytest.raises(ChangedError, match="a run of format 99, this clinnlp knows format 1"):
-        Run(tmp_path / "run", Manifest("pretrain", {}, "0"), resume=True)
+        Run(tmp_path / "run", Manifest("pretrain", {}, "0"))
     (tmp_path / "run" / "manifest.json").write_text('{"status": "running"}', encoding="utf-8")
     with pytest.raises(InUseError, match="already holds a run"):
-        Run(tmp_path / "run", Manifest("pretrain", {}, "0"), resume=True)
+        Run(tmp_path / "run", Manifest("pretrain", {}, "0"))

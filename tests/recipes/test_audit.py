@@ -1,6 +1,8 @@
 """`clinnlp audit`: what it finds, what it tells, and what it never tells."""
 
+import errno
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from clinnlp.formats.jsonl import Jsonl
+from clinnlp.recipes._data import data_sha256
 from tests.recipes.command import clinnlp, notes, read_json, write_jsonl
 
 CANARY = "Qvortrup"
@@ -184,6 +188,28 @@ def test_mtsamples(shared: Path, tmp_path: Path) -> None:
     report = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
     assert "- copies of 2,148 of 2,357 distinct texts differ in their labels (4,755 notes)\n" in report
     assert "- 33 records that cannot be read: see quarantine.jsonl\n" in report
+
+
+def test_an_audit_that_was_cut_off_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_jsonl(tmp_path / "n.jsonl", [*notes(9, "train"), {"id": "bad"}]), tmp_path / "out"
+    words = ("audit", "--data.train", path, "--out", out)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clinnlp.recipes.audit.audit_report", full)
+        assert clinnlp(*words) == 6
+    told = capsys.readouterr().err
+    assert f"Kept: {out}, marked as failed" in told
+    assert clinnlp(*words, "--seed", 99) == 4, "another audit"
+    write_jsonl(path, [*notes(10, "train"), {"id": "bad"}])
+    assert clinnlp(*words) == 3
+    manifest = read_json(out / "manifest.json")
+    assert (manifest["status"], manifest["data_sha256"]["train"]) == ("done", data_sha256(str(path), Jsonl()))
+    assert clinnlp(*words) == 5, "it is done"
 
 
 def test_late_notes_and_another_language_are_found_and_the_page_shows_them(tmp_path: Path) -> None:
