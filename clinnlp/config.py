@@ -25,13 +25,14 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
 
     A field whose type is a plug-in base (it has a `kind`) takes `NAME`, `NAME-VALUE` (`plugins.find_variant`) or
     `{name: NAME, option: value}`; where its type has words beside the plug-in (`Literal["auto"] | Engine`), these too.
-    A field marked `metadata={"flat": True}` takes a plug-in's name, and the plug-in's options stand beside it.
+    A field marked `metadata={"flat": True}` takes a plug-in's name, and the plug-in's options stand beside it or below.
     Raises ConfigError for an unknown key (with the nearest valid one), a missing one or a wrong type.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"expected settings (key: value), got {type(raw).__name__}", where=path or kind.__name__)
     fields = {_key(field): field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
+    raw = _beside(raw, fields, path)
     flat = {
         key: _plugin(hints[f.name], raw.get(key), f.default_factory, key)[0] for key, f in fields.items() if _is_flat(f)
     }
@@ -52,6 +53,23 @@ def build(kind: type[Any], raw: Mapping[str, Any], path: str = "") -> Any:
             where = _join(path, key)
             raise ConfigError("this setting is required", where=where, next=f"give --{where} or {key}: in the config")
     return kind(**values)
+
+
+def _beside(raw: Mapping[str, Any], fields: Mapping[str, "dataclasses.Field[Any]"], path: str) -> dict[str, Any]:
+    """Options written below the name of a flat plug-in, `--format.id_field`, moved beside it: `--id_field`."""
+    moved = dict(raw)
+    for key, field in fields.items():
+        if not (_is_flat(field) and isinstance(moved.get(key), Mapping)):
+            continue
+        below = dict(moved.pop(key))
+        if "name" in below:
+            moved[key] = below.pop("name")
+        for option in below:
+            if option in moved or option in fields:
+                where = _join(path, f"{key}.{option}")
+                raise ConfigError("given twice, or no option of its own", where=where, next="leave it out")
+        moved |= below
+    return moved
 
 
 def plain(settings: Any) -> Any:

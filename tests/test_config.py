@@ -57,6 +57,16 @@ def build(**raw: Any) -> Outer:
     return made
 
 
+def test_options_of_a_flat_plugin_may_stand_below_its_name() -> None:
+    assert build(format={"name": "conll", "tag_column": 2}) == build(format="conll", tag_column=2)
+    assert build(format={"id_field": "a"}, text_field="b") == build(id_field="a", text_field="b")
+    for below in ({"id_field": "a"}, {"count": 3}):
+        with pytest.raises(ConfigError, match=r"format\.\w+: given twice, or no option of its own"):
+            build(format=below, id_field="b")
+    with pytest.raises(ConfigError, match="unknown key"):
+        build(format={"tag_column": 2})
+
+
 @pytest.mark.parametrize(
     "raw",
     [
