@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from glob import glob, has_magic
@@ -85,7 +86,8 @@ def find_files(path: str | Path, format: Format) -> list[Path]:
 
     Hidden files are passed over, except a single file named outright, and links to folders are not followed.
 
-    Raises ConfigError if nothing is there, and for a pipe, a device or a link that leads nowhere.
+    Raises ConfigError if nothing is there, and for a pipe, a device or a link that leads nowhere, StorageError for a
+    folder that cannot be looked into.
     """
     name = str(path)
     if not name:  # would be the working folder
@@ -97,9 +99,7 @@ def find_files(path: str | Path, format: Format) -> list[Path]:
                 "a link leads to the same file twice", where=name, next="give the folder, or files by name"
             )
     elif Path(name).is_dir():
-        endings = tuple(ending + packed for ending in format.suffixes for packed in ("", ".gz"))
-        found = [p for p in Path(name).rglob("*") if p.name.endswith(endings)]
-        found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(name).parts)]
+        found = list(_below(name, tuple(ending + packed for ending in format.suffixes for packed in ("", ".gz"))))
     else:
         found = [Path(name)] if Path(name).exists() else []
     found = [path for path in found if not path.is_dir()]
@@ -114,6 +114,19 @@ def find_files(path: str | Path, format: Format) -> list[Path]:
         what = f"holds no {wanted} file" if Path(name).is_dir() else "no such file"
         raise ConfigError(what, where=name, next="check the path and the format")
     return sorted(found, key=lambda p: str(p).encode())
+
+
+def _below(folder: str, endings: tuple[str, ...]) -> Iterator[Path]:
+    """The files under a folder with one of these endings, hidden ones passed over."""
+
+    def refuse(error: OSError) -> None:
+        raise StorageError(
+            f"cannot look into this folder: {error.strerror}", where=str(error.filename), next="see to its rights"
+        ) from None
+
+    for inside, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(inside, name) for name in files if name.endswith(endings) and not name.startswith("."))
 
 
 def read_records(path: str | Path, format: str | Format) -> Iterator[Document | Quarantined]:
@@ -147,7 +160,7 @@ def contents(path: str | Path, format: str | Format) -> list[tuple[str, str]]:
     return [(name, _sha256(file)) for file, name in _named(path, find_files(path, reader))]
 
 
-def _named(path: str | Path, files: list[Path]) -> list[tuple[Path, str]]:
+def _named(path: str | Path, files: list[Path]) -> Iterator[tuple[Path, str]]:
     """Each file with its name below the folder that PATH means, which stays the same when files are added."""
     root = Path(path)
     if root.is_file():
@@ -155,7 +168,8 @@ def _named(path: str | Path, files: list[Path]) -> list[tuple[Path, str]]:
     elif not root.exists():
         while has_magic(str(root)):
             root = root.parent
-    return [(file, file.absolute().relative_to(root.absolute()).as_posix()) for file in files]
+    for file in files:
+        yield file, file.absolute().relative_to(root.absolute()).as_posix()
 
 
 def _sha256(path: Path) -> str:

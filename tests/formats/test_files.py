@@ -62,6 +62,23 @@ def test_links(tmp_path: Path) -> None:
     assert found(tmp_path / "b.jsonl") == ["b.jsonl"]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(LINE)
+    (tmp_path / "in").mkdir()
+    look = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "in":
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # a mode of 0 does not stop root
+    with pytest.raises(StorageError, match=r"in: cannot look into this folder: Permission denied"):
+        find_files(tmp_path, Jsonl())
+
+
 def test_a_file_that_cannot_be_read_ends_the_command_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINE)
 
