@@ -6,9 +6,10 @@
 Pairs: ncbi-bc5cdr and bc5cdr-ncbi (diseases, sentences), dialogue-note (sections of MTS-Dialog: half of the visits as
 dialogues, notes of the other half as target), style (notes, the target in a clipped style) and mixed (as style, but one
 source note in seven is in that style too, so that the source holds some of what the target is). All weights move in
-most arms; `frozen-` arms train the head on a frozen encoder. Source dev notes choose the weights, of the oracle target
-ones. Each cell (pair, arm, seed) is a run folder under OUT and is not repeated; the table holds those that are there,
-with the share of the gap between no adaptation and the oracle that an arm closes.
+most arms; `frozen-` arms train the head on a frozen encoder. `adapted` begins with masked language modelling on the
+notes of both sides, `adapted-dann` adds `dann` to that. Source dev notes choose the weights, of the oracle target ones.
+Each cell (pair, arm, seed) is a run folder under OUT and is not repeated; the table holds those that are there, with
+the share of the gap between no adaptation and the oracle that an arm closes.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import cells
 
 from clinnlp.core.document import Document
 from clinnlp.formats.base import read, write
+from clinnlp.formats.conll import Conll
 from clinnlp.formats.csv import Csv
 from clinnlp.formats.jsonl import Jsonl
 
@@ -40,6 +42,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "coral": {**FULL, "domain": "coral", "domain.weight": 100},
     "dann": {**FULL, "domain": "dann"},
     "mmd": {**FULL, "domain": "mmd"},
+    "adapted": FULL,
+    "adapted-dann": {**FULL, "domain": "dann"},
     "oracle": FULL,
     "frozen-none": FROZEN,
     "frozen-coral": {**FROZEN, "domain": "coral", "domain.use": "features"},
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--adapt_tokens", type=int, default=1_000_000, help="of pretraining in the arms `adapted`")
     parser.add_argument("--sentences", type=int, default=2000, help="of each side; about seven make an abstract")
     parser.add_argument("--notes", type=int, default=400, help="of each side of MTS-Dialog")
     parser.add_argument("--test", type=int, default=100_000, help="test sentences or notes at most")
@@ -68,7 +73,7 @@ def main() -> None:
         for seed in args.seeds:
             for arm in args.arms:
                 cells.clinnlp("finetune", folder(args, pair, arm, seed), settings(args, pair, arm, seed, files))
-    values = {"steps": args.steps, "sentences": args.sentences, "notes": args.notes}
+    values = {"steps": args.steps, "adapt_tokens": args.adapt_tokens, "sentences": args.sentences, "notes": args.notes}
     cells.write(args.name, {**values, "pairs": {pair: table(args, pair) for pair in [*NER, *NOTES]}})
 
 
@@ -78,8 +83,9 @@ def folder(args: argparse.Namespace, pair: str, arm: str, seed: int) -> Path:
 
 def settings(args: argparse.Namespace, pair: str, arm: str, seed: int, files: dict[str, Path]) -> dict[str, Any]:
     side = "target" if arm.endswith("oracle") else "source"
+    base = adapted(args, pair, files) if arm.startswith("adapted") else args.base
     made = {
-        "base": args.base, "seed": seed, "data.train": files[f"{side}-train"], "data.dev": files[f"{side}-dev"],
+        "base": base, "seed": seed, "data.train": files[f"{side}-train"], "data.dev": files[f"{side}-dev"],
         "data.test": files["test"], "data.unknown_labels": "miss", "data.allow": "duplicates,groups,transductive",
         "fit.learning_rate": 1e-4, "strategy.head_learning_rate": 1e-2, "fit.max_steps": args.steps, "fit.epochs": 1000,
         "fit.evaluations": 5, "fit.patience": 0, "task.window": 256, "task.overlap": 64,
@@ -88,6 +94,20 @@ def settings(args: argparse.Namespace, pair: str, arm: str, seed: int, files: di
     if "domain" in ARMS[arm]:
         made["data.target"] = files["target-train"]
     return made | ARMS[arm]
+
+
+def adapted(args: argparse.Namespace, pair: str, files: dict[str, Path]) -> Path:
+    """The base after masked language modelling on the training notes of both sides."""
+    out = args.out / f"{pair}-adapted-base"
+    both = args.out / "data" / f"{pair}-both.jsonl"
+    reader = Conll() if pair in NER else Jsonl()
+    texts = [replace(note, id=f"{side}-{note.id}", spans=(), labels=())
+             for side in ("source", "target") for note in read(files[f"{side}-train"], reader)]  # fmt: skip
+    write(texts, both, Jsonl())
+    return cells.clinnlp("pretrain", out, {
+        "base": args.base, "data.train": both, "block": 256, "fit.batch": 16, "fit.epochs": 1000,
+        "fit.max_steps": args.adapt_tokens // (256 * 16), "seed": 1,
+    }) / "model"  # fmt: skip
 
 
 def sentences(args: argparse.Namespace, pair: str) -> dict[str, Path]:
