@@ -1,7 +1,7 @@
 """Text as token and tag lines: what a flat tag sequence can hold of the spans."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from clinnlp.core.document import Document, Span
 from clinnlp.formats._tags import write_tags
@@ -51,6 +51,17 @@ def tag_lines(document: Document, spans: list[Span], scheme: str) -> Iterator[tu
         if ends_sentence:
             last = None
             yield "", ""
+
+
+def joined_text(lines: Sequence[tuple[str, str]]) -> str:
+    """The text that these lines are read back as: tokens joined by a blank, sentences by a line feed."""
+    sentences: list[list[str]] = [[]]
+    for token, tag in lines:
+        if tag:
+            sentences[-1].append(token)
+        else:
+            sentences.append([])
+    return "\n".join(" ".join(tokens) for tokens in sentences[:-1])
 
 
 def _is_joined(document: Document) -> bool:

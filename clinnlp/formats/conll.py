@@ -1,6 +1,7 @@
 """CoNLL: one token and its tag a line, an empty line after each sentence."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import ClassVar
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError
 from clinnlp.formats._bytes import Bad, Line, encode, read_lines, whole_file
+from clinnlp.formats._losses import LOSSES, losses
 from clinnlp.formats._surface import safe, unsafe
 from clinnlp.formats._tags import OUTSIDE, SCHEMES, Survey, Tag, entities, illegal, parse_tag
-from clinnlp.formats._tokens import choose_spans, tag_lines
+from clinnlp.formats._tokens import choose_spans, joined_text, tag_lines
 from clinnlp.formats.base import Format, Ordinal
 
 START = "-DOCSTART-"
@@ -106,7 +108,7 @@ class Conll(Format):
             raise Bad(f"{len(cells)} columns are too few: a token and a tag are needed") from None
 
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
-        """Write tokens and tags; returns counts with the spans and labels that the format cannot hold.
+        """Write tokens and tags; returns counts with what the format cannot hold, and with the texts that changed.
 
         Text read from CoNLL is cut where it was joined, other text into words, punctuation and at span borders.
         -DOCSTART- lines are left out if every document was one sentence of a file without them.
@@ -114,19 +116,18 @@ class Conll(Format):
         self._check()
         scheme = "IOB2" if self.scheme == "auto" else self.scheme
         separator = self.separator or "\t"
-        counts = {"documents": 0, "spans": 0, "spans_not_representable": 0, "labels_not_representable": 0}
+        counts = Counter(dict.fromkeys(("documents", "spans", *LOSSES, "texts_changed"), 0))
         by_start = False
         with whole_file(path) as out, TemporaryFile(dir=path.parent) as aside:
             for document in documents:
                 chosen = choose_spans(document)
                 by_start |= document.meta.get("conll") != "sentence" or "\n" in document.text
                 aside.write(encode(f"{START}\t{ID}{safe(document.id)}\tO\n\n"))
-                for token, tag in tag_lines(document, chosen, scheme):
+                lines = list(tag_lines(document, chosen, scheme))
+                for token, tag in lines:
                     aside.write(encode(f"{token}{separator}{tag}\n" if tag else "\n"))
-                counts["documents"] += 1
-                counts["spans"] += len(chosen)
-                counts["spans_not_representable"] += len(document.spans) - len(chosen)
-                counts["labels_not_representable"] += len(document.labels)
+                counts.update(documents=1, spans=len(chosen), texts_changed=joined_text(lines) != document.text)
+                counts.update(losses(document, chosen, meta=("conll", ILLEGAL)))
             aside.seek(0)
             skip_blank = False
             for raw in aside:  # only now it is known whether the documents need their -DOCSTART- lines
@@ -134,7 +135,7 @@ class Conll(Format):
                 if by_start or not (is_start or (skip_blank and raw == b"\n")):
                     out.write(raw)
                 skip_blank = is_start
-        return counts
+        return dict(counts)
 
 
 class _Reading:

@@ -1,6 +1,7 @@
 """PubTator: title and abstract lines, then tab-separated annotations."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import ClassVar
 from clinnlp.core.document import Document, Quarantined, Span
 from clinnlp.errors import ConfigError
 from clinnlp.formats._bytes import Bad, Line, encode, read_lines, whole_file
+from clinnlp.formats._losses import LOSSES, losses
 from clinnlp.formats._surface import agrees, mismatch, other_unit, safe, surface_of, unsafe
 from clinnlp.formats.base import Format
 
+NAMES = ("identifier", "mentions")  # attributes that have a column
+HELD = ("relations", "surface_mismatches")  # fields of meta that are held, or found again
 PASSAGE = re.compile(r"([^|\t]*)\|([ta])\|(.*)", re.DOTALL)
 
 
@@ -79,11 +83,10 @@ class Pubtator(Format):
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
         """Write title, abstract and annotations; the first line of a text is its title.
 
-        Returns counts with the spans, labels, groups and scores the format cannot hold, and with the line ends
-        within an abstract that became blanks.
+        Returns counts with the spans, labels, groups, scores, attributes and fields of meta that the format cannot
+        hold, and with the line ends within an abstract that became blanks.
         """
-        lost = ("spans_not_representable", "labels_not_representable", "groups_not_representable")
-        counts = dict.fromkeys(("documents", "spans", *lost, "scores_not_representable", "line_ends_replaced"), 0)
+        counts = Counter(dict.fromkeys(("documents", "spans", *LOSSES, "line_ends_replaced"), 0))
         with whole_file(path) as out:
             for document in documents:
                 id = safe(document.id)
@@ -91,22 +94,16 @@ class Pubtator(Format):
                 parts = [f"{id}|t|{_flat(title)}"]
                 if has_abstract:
                     parts.append(f"{id}|a|{_flat(abstract)}")
-                for span in document.spans:
-                    if span.fragments or not span.label:
-                        counts["spans_not_representable"] += 1
-                        continue
-                    parts.append(_line(id, document.text, span))
-                    counts["spans"] += 1
-                    counts["scores_not_representable"] += span.score is not None
+                spans = [span for span in document.spans if span.label and not span.fragments]
+                parts += [_line(id, document.text, span) for span in spans]
                 relations = document.meta.get("relations")
                 for cells in relations if isinstance(relations, list | tuple) else ():
                     parts.append("\t".join([id, *(_flat(str(cell)) for cell in cells)]))
                 out.write(encode("".join(f"{part}\n" for part in parts) + "\n"))
-                counts["documents"] += 1
-                counts["labels_not_representable"] += len(document.labels)
-                counts["groups_not_representable"] += document.group is not None
+                counts.update(documents=1, spans=len(spans))
+                counts.update(losses(document, spans, NAMES, HELD))
                 counts["line_ends_replaced"] += len(re.findall(r"[\n\r]", title + abstract))
-        return counts
+        return dict(counts)
 
 
 class _BadPart(Exception):
@@ -140,15 +137,14 @@ def _span(cells: list[str], text: str, place: int) -> Span:
     if end > len(text):
         told = f"a span ends outside the text of {len(text)} characters"
         raise _BadPart(place, other_unit(text, [(start, end)], cells[3]) or told)
-    names = ("identifier", "mentions")
-    attributes = {name: cell for name, cell in zip(names, cells[5:], strict=False) if cell}
+    attributes = {name: cell for name, cell in zip(NAMES, cells[5:], strict=False) if cell}
     return Span(start, end, unsafe(cells[4]), attributes=attributes)
 
 
 def _line(id: str, text: str, span: Span) -> str:
     surface = surface_of(text, [(span.start, span.end)])
     cells = [id, str(span.start), str(span.end), surface, safe(span.label)]
-    told = [_flat(str(span.attributes.get(name, ""))) for name in ("identifier", "mentions")]
+    told = [_flat(str(span.attributes.get(name, ""))) for name in NAMES]
     while told and not told[-1]:
         told.pop()
     return "\t".join([*cells, *told])

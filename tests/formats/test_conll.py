@@ -132,6 +132,20 @@ def test_a_note_without_a_word_is_a_document_without_tokens(text: str, tmp_path:
     assert [(document.id, document.text) for document in found] == [("blank", ""), ("note", "no fever")]
 
 
+def test_what_has_no_column_is_counted(tmp_path: Path) -> None:
+    span = Span(0, 5, "PROBLEM", 0.5, {"negated": True, "certainty": "low"})
+    made = Document("1", "fever", (span,), group="p", meta={"date": "2026-01-31"})
+    counts = write([made], tmp_path / "n.conll", "conll")
+    lost = {
+        f"{kind}_not_representable": n for kind, n in (("groups", 1), ("scores", 1), ("attributes", 2), ("meta", 1))
+    }
+    assert counts.items() >= lost.items()
+    assert counts["texts_changed"] == 0
+    (back,) = read(tmp_path / "n.conll", "conll")
+    again = write([back], tmp_path / "again.conll", "conll")
+    assert sum(again.values()) == again["documents"] + again["spans"] == 2
+
+
 def test_notes_that_never_were_conll(tmp_path: Path) -> None:
     text = "No 5mg aspirin.\nLeft arm,\nright leg pain"
     spans = (
@@ -143,7 +157,9 @@ def test_notes_that_never_were_conll(tmp_path: Path) -> None:
     )
     path = tmp_path / "n.conll"
     counts = write([Document("p 1", text, spans, ("A",)), Document("", "")], path, "conll")
-    assert counts == {"documents": 2, "spans": 2, "spans_not_representable": 3, "labels_not_representable": 1}
+    kinds = ("spans", "labels", "groups", "scores", "attributes", "meta")
+    lost = dict(zip((f"{kind}_not_representable" for kind in kinds), (3, 1, 0, 0, 0, 0), strict=True))
+    assert counts == {"documents": 2, "spans": 2, **lost, "texts_changed": 1}
     first, second = read(path, "conll")
     assert (first.id, first.text) == ("p 1", "No 5mg aspirin .\nLeft arm , right leg pain")
     assert [(first.text[s.start : s.end], s.label) for s in first.spans] == [

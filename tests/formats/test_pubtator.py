@@ -74,8 +74,10 @@ def test_mismatches_can_be_counted(tmp_path: Path) -> None:
 
 
 def test_losses_are_counted(tmp_path: Path) -> None:
-    spans = (Span(0, 3, "a b", 0.5), Span(0, 5, "X", fragments=((0, 1), (4, 5))))
-    counts = write([Document("a|1", "abc\nd\ne", spans, ("L",), "g")], tmp_path / "n.pubtator", "pubtator")
+    attributes = {"identifier": "D1", "mentions": 2, "negated": True}
+    spans = (Span(0, 3, "a b", 0.5, attributes), Span(0, 5, "X", fragments=((0, 1), (4, 5))))
+    document = Document("a|1", "abc\nd\ne", spans, ("L",), "g", {"date": "2026-01-31", "relations": []})
+    counts = write([document], tmp_path / "n.pubtator", "pubtator")
     assert counts == {
         "documents": 1,
         "spans": 1,
@@ -83,6 +85,9 @@ def test_losses_are_counted(tmp_path: Path) -> None:
         "labels_not_representable": 1,
         "groups_not_representable": 1,
         "scores_not_representable": 1,
+        "attributes_not_representable": 2,
+        "meta_not_representable": 1,
         "line_ends_replaced": 1,
     }
-    assert list(read(tmp_path / "n.pubtator", "pubtator")) == [Document("a|1", "abc\nd e", (Span(0, 3, "a b"),))]
+    (back,) = read(tmp_path / "n.pubtator", "pubtator")
+    assert back == Document("a|1", "abc\nd e", (Span(0, 3, "a b", attributes={"identifier": "D1", "mentions": "2"}),))
