@@ -28,12 +28,13 @@ COUNTED = (
 
 @dataclass
 class Writer:
-    """Writes documents to a database; `now` is the moment that its rows bear."""
+    """Writes documents to a database; its rows bear the moment `now`, errors say that `kept` is there after them."""
 
     engine: Any
     options: "Omop"
     where: str
     now: datetime.datetime
+    kept: str
     counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(COUNTED, 0)))
 
     def write(self, documents: Iterable[Document]) -> dict[str, int]:
@@ -102,7 +103,7 @@ class Writer:
             raise DataError(
                 f"document {number} has the id of one before it",
                 where=self.where,
-                kept="the documents before this batch",
+                kept=self.kept,
                 next="make the ids unique",
             )
         return id
@@ -119,7 +120,7 @@ class Writer:
         raise DataError(
             f"{what} {told}, as {column.name} of OMOP must",
             where=self.where,
-            kept="the documents before this batch",
+            kept=self.kept,
             next="number the notes and patients, and keep the old ids in a table of your own",
         )
 
@@ -201,7 +202,7 @@ class Writer:
                 raise DataError(
                     "note_nlp_id would pass its largest number",
                     where=self.where,
-                    kept="the documents before this batch",
+                    kept=self.kept,
                     next="make the column BIGINT, or remove rows",
                 )
             yield id

@@ -117,7 +117,8 @@ class Database:
         if not self.options.system:
             raise ConfigError("rows need the name of a system", where="omop.system", next="give one")
         with _sql.opened(self.url, write=True, create=self.new is not None) as engine:
-            return _omop_write.Writer(engine, self.options, self.name, self.options._now()).write(documents)
+            kept = "nothing was written" if self.new else "the documents before this batch"
+            return _omop_write.Writer(engine, self.options, self.name, self.options._now(), kept).write(documents)
 
     def validate(self) -> Proof:
         """Compare every row of NOTE_NLP with its note."""

@@ -182,6 +182,14 @@ def test_ids_that_omop_cannot_hold_are_refused(id: str, sqlite_url: str) -> None
     assert len(table(sqlite_url)) == 2
 
 
+def test_a_new_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    for bad in (note("a1"), FEVER):
+        with pytest.raises(DataError) as caught:
+            write([FEVER, bad], tmp_path / "new.sqlite", "omop")
+        assert caught.value.kept == "nothing was written"
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bigint_column_takes_larger_ids(postgres: Callable[[], str]) -> None:
     url = postgres()
     write([], url, NEW)
