@@ -36,8 +36,8 @@ class Fields:
         if len(set(self.all)) < len(self.all):
             raise DataError("two of the fields id, text, spans, labels, group and meta have one name")
 
-    def check_columns(self, columns: list[str], where: str) -> None:
-        """Raises DataError for a column that occurs twice, or is missing though it was asked for."""
+    def check_columns(self, columns: list[str], where: str, next: str = "name the right column") -> None:
+        """Raises DataError for a column that occurs twice, or is missing though it was asked for: `next` helps then."""
         self.check()
         told = f"the columns are {', '.join(_shown(column, n) for n, column in enumerate(columns, 1)) or '(none)'}"
         for n, column in enumerate(columns, 1):
@@ -46,7 +46,7 @@ class Fields:
         defaults = ("id", None, "spans", "labels", "group", "meta")  # text must always be there
         for column, default in zip(self.all, defaults, strict=True):
             if column not in columns and column != default:
-                raise DataError(f"there is no column {column!r}; {told}", where=where, next="name the right column")
+                raise DataError(f"there is no column {column!r}; {told}", where=where, next=next)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def to_document(record: Mapping[str, Any], fields: Fields, ordinal: int) -> Docu
     """The document of a record; other fields go to meta. Raises Bad."""
     text = record.get(fields.text)
     if not isinstance(text, str):
-        held = "is missing" if fields.text not in record else f"is {_kind(text)}, not a string"
+        missing = "is missing: if another field holds the note, set text_field"
+        held = missing if fields.text not in record else f"is {_kind(text)}, not a string"
         raise Bad(f"field {fields.text!r} {held}")
     if fields.id in record:
         id = _name(record[fields.id], fields.id)

@@ -41,7 +41,8 @@ class Csv(Named, Format):
             return
         if isinstance(header, Bad):
             raise DataError(f"the header cannot be read: {header}", where=path.name)
-        self.fields.check_columns(header, path.name)
+        alone = "set the delimiter, if it is another, or " if len(header) == 1 else ""
+        self.fields.check_columns(header, path.name, next=f"{alone}name the right column")
         ordinal = 0
         for number, row in rows:
             if row == []:
@@ -67,7 +68,7 @@ class Csv(Named, Format):
             except StopIteration:
                 return
             except csv.Error as error:
-                row = Bad(f"not valid CSV ({_csv_reason(error)})")
+                row = Bad(f"not valid CSV ({_csv_reason(error, reader.line_num - number)})")
             yield number, row if isinstance(row, Bad) else _decoded(row)
 
     def _document(self, header: list[str], row: list[str] | Bad, ordinal: int) -> Document:
@@ -119,11 +120,15 @@ class Csv(Named, Format):
         return encode(row.getvalue())
 
 
-def _csv_reason(error: csv.Error) -> str:
+def _csv_reason(error: csv.Error, after: int) -> str:
     told = str(error)
     if "new-line character" in told:
         return "a carriage return outside quotes"
-    return "a quote is never closed" if "unexpected end" in told else "text after a closing quote"
+    if "unexpected end" in told:
+        return "a quote is never closed" + (
+            f"; set aside with it, to the end of the file: {after} lines" if after else ""
+        )
+    return "text after a closing quote"
 
 
 def _decoded(row: list[str]) -> list[str] | Bad:

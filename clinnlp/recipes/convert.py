@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clinnlp.core.document import Document, Quarantined
-from clinnlp.errors import QUARANTINED, InUseError
+from clinnlp.errors import QUARANTINED, DataError, InUseError
 from clinnlp.formats.base import Format, read_records, write
 from clinnlp.formats.jsonl import Jsonl
 
@@ -48,6 +48,12 @@ def run(settings: Convert) -> int:
                 yield record
             else:
                 bad.append(record)
+        if bad and not read:  # an empty target would pass for a result, and refuse the next try
+            raise DataError(
+                f"none of the {len(bad)} records can be read; the first, {bad[0].where}: {bad[0].reason}",
+                where=settings.src,
+                next="check --from and its options",
+            )
 
     written = write(documents(), settings.dst, settings.target)
     log.info("read %d documents with %d spans; wrote %s", read["documents"], read["spans"], _listed(written))

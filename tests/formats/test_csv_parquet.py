@@ -53,7 +53,7 @@ def test_bad_rows_are_set_aside(tmp_path: Path) -> None:
         ("n.csv line 5", "cell 2 is not valid UTF-8 at its byte 3: if it is cp1252, convert the file"),
         ("n.csv line 6", "not valid CSV (text after a closing quote)"),
         ("n.csv line 8", "the row has 1 cells, the header 2"),
-        ("n.csv line 9", "not valid CSV (a quote is never closed)"),
+        ("n.csv line 9", "not valid CSV (a quote is never closed; set aside with it, to the end of the file: 1 lines)"),
     ]
 
 
@@ -61,6 +61,11 @@ def test_bad_rows_are_set_aside(tmp_path: Path) -> None:
     ("reader", "header", "told"),
     [
         (Csv(), "id,note", r"there is no column 'text'; the columns are 'id', 'note'\. Next: name the right column"),
+        (
+            Csv(),
+            "id;text",
+            r"columns are 'id;text'\. Next: set the delimiter, if it is another, or name the right column",
+        ),
         (Csv(id_field="nr"), "id,text", "there is no column 'nr'"),
         (Csv(), "id,text,text", "column 'text' occurs twice"),
         (Csv(), "Mr Qvortrup has had a cough,x", "the columns are number 1, 'x'"),

@@ -41,6 +41,22 @@ def test_bad_records_are_named_and_the_status_says_so(tmp_path: Path, capsys: py
     assert [d.id for d in clinnlp.read(tmp_path / "b.jsonl", "jsonl")] == ["1"]
 
 
+@pytest.mark.parametrize(("target", "name"), [("jsonl", "b.jsonl"), ("brat", "b"), ("docbin", "b"), ("omop", "b.db")])
+def test_nothing_is_written_where_no_record_can_be_read(
+    target: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"id": "1", "note": "Qvortrup"}\n{"id": "2", "note": "ok"}\n')
+    assert command("convert", source, tmp_path / name, "--to", target) == 2
+    assert capsys.readouterr().err == (
+        f"clinnlp: error[CLN-D2] {source}: none of the 2 records can be read; the first, a.jsonl line 1: field 'text' "
+        "is missing: if another field holds the note, set text_field. Kept: nothing was written. Next: check --from "
+        "and its options.\n"
+    )
+    assert command("convert", source, tmp_path / name, "--to", target, "--from.text_field", "note") == 0
+    assert [d.text for d in clinnlp.read(tmp_path / name, target)] == ["Qvortrup", "ok"]
+
+
 def test_a_target_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "ok"}\n')
     (tmp_path / "b.jsonl").write_text("mine")

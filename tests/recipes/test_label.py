@@ -109,11 +109,12 @@ def test_bad_records_are_set_aside_and_counted(
     assert [(record["where"], record["code"], record["reason"]) for record in asides(out)] == [
         ("notes.jsonl line 3", "CLN-D201", "not valid JSON at character 23 (Unterminated string starting at)"),
         ("notes.jsonl line 6", "CLN-D201", "field 'text' is int, not a string"),
-        ("notes.jsonl line 7", "CLN-D201", "field 'text' is missing"),
+        ("notes.jsonl line 7", "CLN-D201", "field 'text' is missing: if another field holds the note, set text_field"),
     ]
     told = capsys.readouterr()
     assert "8 notes = 5 labeled (2 of them empty) + 3 set aside + 0 excluded;" in told.err
-    assert f"warning: set aside: 1 x field 'text' is missing (see {out}/quarantine)" in told.err
+    missing = "field 'text' is missing: if another field holds the note, set text_field"
+    assert f"warning: set aside: 1 x {missing} (see {out}/quarantine)" in told.err
     assert "Qvortrup" not in told.out + told.err + str(asides(out))
 
 
