@@ -42,6 +42,7 @@ class Docbin(Format):
     def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
         """Stream the notes of one file; one whose user data contradicts it is set aside.
 
+        Spans in groups of other names are not read: a warning counts them.
         Raises DataError for what is no DocBin, UnsafeError for one that unpacks to far more than notes do.
         """
         from spacy.tokens import DocBin
@@ -49,19 +50,24 @@ class Docbin(Format):
 
         raw = path.read_bytes()
         _check_size(raw, path.name)
-        number = 0
+        number, unread = 0, Counter[str]()
         try:
             held = DocBin().from_bytes(raw)
             docs = held.get_docs(Vocab())
             for number in itertools.count(1):
                 doc = next(docs, None)
                 if doc is None:
-                    return
+                    break
+                unread.update({name: len(spans) for name, spans in doc.spans.items() if name != self.spans_key})
                 try:
                     record: Document | Quarantined = self._document(doc, number)
                 except Bad as reason:
                     record = Quarantined(f"{path.name} doc {number}", str(reason))
                 yield record
+            for name, count in (+unread).items():
+                log.warning(
+                    "%s: %d spans of group %r are not read: spans_key names the one that is", path.name, count, name
+                )
         except GeneratorExit:
             raise
         except Exception as error:  # spaCy, msgpack and numpy raise anything over a broken file, and may quote it

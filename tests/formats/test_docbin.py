@@ -77,7 +77,7 @@ def test_spacy_trains_on_it(tmp_path: Path) -> None:
     assert [(ent.text, ent.label_) for ent in nlp("fever since Monday").ents] == [("fever", "PROBLEM")]
 
 
-def test_what_spacy_made_is_read(tmp_path: Path) -> None:
+def test_what_spacy_made_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     vocab = Vocab()
     one = Doc(vocab, words=["No", "fever", "."], spaces=[True, False, False])
     one.set_ents([Piece(one, 1, 2, "PROBLEM")])
@@ -91,7 +91,11 @@ def test_what_spacy_made_is_read(tmp_path: Path) -> None:
         Document("1", "No fever.", (Span(3, 8, "PROBLEM"),), ("acute",)),
         Document("2", "Home"),
     ]
+    told = "a.spacy: 2 spans of group 'sc' are not read: spans_key names the one that is"
+    assert [record.getMessage() for record in caplog.records] == [told]
+    caplog.clear()
     (_, second) = read(tmp_path / "a.spacy", Docbin(spans_key="sc"))
+    assert not caplog.records
     assert second.spans == (Span(0, 4, "PLACE"), Span(0, 4, "OTHER"))
 
 
