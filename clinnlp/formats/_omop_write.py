@@ -21,7 +21,7 @@ COLUMNS = (
     "term_exists", "term_temporal", "term_modifiers",
 )  # fmt: skip
 COUNTED = (
-    "documents", "spans", "notes_not_in_database", "notes_added", "lexical_variants_shortened",
+    "documents", "spans", "notes_not_in_database", "notes_with_other_text", "notes_added", "lexical_variants_shortened",
     "term_modifiers_shortened", "nuls_replaced", "labels_not_representable", "meta_not_representable",
 )  # fmt: skip
 
@@ -131,20 +131,26 @@ class Writer:
             connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
     def _known(self, connection: Any, by_id: Mapping[int, Document]) -> dict[int, Document]:
-        """The documents whose notes are in NOTE, after those that are not were added if that is wished."""
+        """The documents whose notes are in NOTE with their text; others are added before, if that is wished.
+
+        Offsets into another text would name other words.
+        """
         import sqlalchemy as sa
 
         if self.note is None:
             return dict(by_id)
-        there = sa.select(self.note.c.note_id).where(self.note.c.note_id.in_(list(by_id)))
-        known = {int(id) for id in connection.execute(there).scalars()}
+        note = self.note.c
+        there = connection.execute(sa.select(note.note_id, note.note_text).where(note.note_id.in_(list(by_id))))
+        known = {int(id): _is_text_of(by_id[int(id)], text) for id, text in there}
+        self.counts["notes_with_other_text"] += len(known) - sum(known.values())
         absent = {id: document for id, document in by_id.items() if id not in known}
         if self.options.add_notes:
             _sql.insert(connection, self.note, [self._note(id, document) for id, document in absent.items()])
             self.counts["notes_added"] += len(absent)
-            return dict(by_id)
-        self.counts["notes_not_in_database"] += len(absent)
-        return {id: document for id, document in by_id.items() if id in known}
+        else:
+            self.counts["notes_not_in_database"] += len(absent)
+        added = self.options.add_notes
+        return {id: document for id, document in by_id.items() if known.get(id, added)}
 
     def _note(self, id: int, document: Document) -> dict[str, Any]:
         assert self.note is not None
@@ -233,6 +239,10 @@ class Seen:
             return False
         page[byte] |= bit
         return True
+
+
+def _is_text_of(document: Document, text: object) -> bool:
+    return text in (document.text, document.text.replace("\x00", "\ufffd"))  # as `Writer._clean` stores it
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -182,6 +182,16 @@ def test_ids_that_omop_cannot_hold_are_refused(id: str, sqlite_url: str) -> None
     assert len(table(sqlite_url)) == 2
 
 
+@pytest.mark.parametrize("add_notes", [False, True])
+def test_a_note_with_another_text_keeps_its_rows(add_notes: bool, sqlite_url: str) -> None:
+    write([FEVER], sqlite_url, NEW)
+    held = table(sqlite_url)
+    moved = note(FEVER.id, "\ufeff" + FEVER.text, *FEVER.spans)
+    counts = write([moved], sqlite_url, Omop(add_notes=add_notes))
+    assert (counts["documents"], counts["spans"], counts["notes_with_other_text"]) == (0, 0, 1)
+    assert table(sqlite_url) == held
+
+
 def test_a_new_file_is_whole_or_not_there(tmp_path: Path) -> None:
     for bad in (note("a1"), FEVER):
         with pytest.raises(DataError) as caught:

@@ -27,8 +27,8 @@ def told(path: Path | str, format: str) -> list[tuple[str, str, str | None, list
 def test_into_a_new_file_out_again_and_proven(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("convert", source, tmp_path / "b.sqlite", "--to", "omop") == 0
     assert (
-        "wrote 2 documents, 2 spans, 0 notes not in database, 2 notes added, 1 lexical variants shortened, 0 term "
-        "modifiers shortened, 0 nuls replaced, 1 labels not representable"
+        "wrote 2 documents, 2 spans, 0 notes not in database, 0 notes with other text, 2 notes added, 1 lexical "
+        "variants shortened, 0 term modifiers shortened, 0 nuls replaced, 1 labels not representable"
     ) in capsys.readouterr().err
     assert command("convert", tmp_path / "b.sqlite", tmp_path / "c.jsonl", "--from", "omop") == 0
     assert told(tmp_path / "c.jsonl", "jsonl") == told(source, "jsonl")
