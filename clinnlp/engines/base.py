@@ -19,6 +19,7 @@ from clinnlp.models.load import Runner, Trained
 from clinnlp.plugins import find, find_variant
 
 TOLERANCE = 1e-4  # of logits up to 1; larger ones may differ in proportion
+CPU_TOKENS = 2048  # of a padded batch on a processor: the layers of a larger one fall out of its caches
 PROBE = (9, 24, 24, 5, 60)  # tokens of the rows on which an architecture is tried
 
 
@@ -196,6 +197,7 @@ def plain_runner(trained: Trained, bf16: bool = False) -> Runner:
 
         lengths = [len(row) for row in rows]
         device = next(trained.model.parameters()).device
+        budget = min(budget, CPU_TOKENS) if device.type == "cpu" else budget
         found: dict[int, NDArray[np.float32]] = {}
         for batch in batches(lengths, budget, padded=True):
             given = _padded([rows[index] for index in batch], pad)

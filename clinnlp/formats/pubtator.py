@@ -98,7 +98,7 @@ class Pubtator(Format):
                 parts += [_line(id, document.text, span) for span in spans]
                 relations = document.meta.get("relations")
                 for cells in relations if isinstance(relations, list | tuple) else ():
-                    parts.append("\t".join([id, *(_flat(str(cell)) for cell in cells)]))
+                    parts.append("\t".join([id, *(_cell(cell) for cell in cells)]))
                 out.write(encode("".join(f"{part}\n" for part in parts) + "\n"))
                 counts.update(documents=1, spans=len(spans))
                 counts.update(losses(document, spans, NAMES, HELD))
@@ -144,10 +144,15 @@ def _span(cells: list[str], text: str, place: int) -> Span:
 def _line(id: str, text: str, span: Span) -> str:
     surface = surface_of(text, [(span.start, span.end)])
     cells = [id, str(span.start), str(span.end), surface, safe(span.label)]
-    told = [_flat(str(span.attributes.get(name, ""))) for name in NAMES]
+    told = [_cell(span.attributes.get(name, "")) for name in NAMES]
     while told and not told[-1]:
         told.pop()
     return "\t".join([*cells, *told])
+
+
+def _cell(value: object) -> str:
+    """One cell of a line of annotations."""
+    return _flat(str(value)).replace("\t", " ")
 
 
 def _flat(text: str) -> str:

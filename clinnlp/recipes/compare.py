@@ -87,10 +87,10 @@ def run(settings: Compare) -> int:
         return compare_over_data_sets(run, settings.runs)
     stored = read_runs(settings.runs)
     parts = _same_parts(stored)
-    labels = {part: _same_labels(stored, part, settings.label_sets) for part in parts}
-    arms = _arms(settings, stored)
     predicted = [predictions_of(one) for one in stored]
     gold = _shared_gold(stored, predicted, settings.data)
+    labels = {part: _same_labels(stored, part, settings.label_sets) for part in parts}
+    arms = _arms(settings, stored)
     run.manifest.data = {f"{one.name}: {name}": sha for one in stored for name, sha in one.hashes.items()}
 
     # 2. scores, intervals and tests

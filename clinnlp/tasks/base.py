@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clinnlp.config import name_of
 from clinnlp.core.document import Document
 from clinnlp.core.schema import LabelSchema
 from clinnlp.core.window import Window, windows
@@ -99,12 +100,15 @@ class Task:
 
     def schema(self, documents: Iterable[Document]) -> LabelSchema:
         """The labels of the training documents. Raises DataError if there are none."""
-        labels = {label for document in documents for label in self.gold_labels(document)}
+        notes = list(documents)
+        labels = {label for document in notes for label in self.gold_labels(document)}
         if not labels:
+            spans, classes = sum(len(note.spans) for note in notes), sum(len(note.labels) for note in notes)
             raise DataError(
-                f"the training data holds no labels for {type(self).__name__}",
+                f"the training data holds no labels for {name_of(self)}: {len(notes):,} notes with {spans:,} spans and "
+                f"{classes:,} note labels",
                 where="data.train",
-                next="check the path, the format and the task",
+                next="check the path, the format, its fields and --task: note_classification learns note labels",
             )
         return LabelSchema.of(labels)
 

@@ -73,6 +73,15 @@ def test_mismatches_can_be_counted(tmp_path: Path) -> None:
     assert "not valid UTF-8 at byte 7" in bad.reason
 
 
+def test_a_tab_within_a_cell_makes_no_further_one(tmp_path: Path) -> None:
+    span = Span(0, 5, "X", attributes={"identifier": "D\t1", "mentions": "a\nb"})
+    document = Document("1", "Fever", (span,), meta={"relations": [["CID", "D\t1", "D2"]]})
+    write([document], tmp_path / "n.pubtator", "pubtator")
+    (back,) = read(tmp_path / "n.pubtator", "pubtator")
+    assert back.spans[0].attributes == {"identifier": "D 1", "mentions": "a b"}
+    assert [list(cells) for cells in back.meta["relations"]] == [["CID", "D 1", "D2"]]
+
+
 def test_losses_are_counted(tmp_path: Path) -> None:
     attributes = {"identifier": "D1", "mentions": 2, "negated": True}
     spans = (Span(0, 3, "a b", 0.5, attributes), Span(0, 5, "X", fragments=((0, 1), (4, 5))))

@@ -123,8 +123,9 @@ REFUSED = {
     ),
     "no labels at all": finetune(
         {"n.jsonl": line(spans=()).encode()},
-        f"error[CLN-D2] data.train: the training data holds no labels for Ner. {NOTHING} "
-        "Next: check the path, the format and the task.",
+        f"error[CLN-D2] data.train: the training data holds no labels for ner: 1 notes with 0 spans "
+        f"and 0 note labels. {NOTHING} Next: check the path, the format, its fields and --task: "
+        "note_classification learns note labels.",
     ),
     "only blank notes to train on": finetune(
         {"n.jsonl": (line(" ", ((0, 1, "X"),)) + line("\n", (), "2")).encode()},

@@ -100,7 +100,7 @@ def test_a_fold_without_labels_to_train_on_is_named_before_any_is_trained(
     assert not list(tmp_path.glob("run/*/manifest.json")), "no fold is trained"
     write_jsonl(data, [note | {"spans": []} for note in made])
     assert clinnlp(*verb.split(), *given) == 2
-    assert "data.train: the training data holds no labels for Ner" in capsys.readouterr().err
+    assert "data.train: the training data holds no labels for ner" in capsys.readouterr().err
 
 
 def test_a_fold_without_a_named_attribute_is_named_before_any_is_trained(

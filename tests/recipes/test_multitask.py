@@ -242,7 +242,9 @@ def test_notes_that_a_task_cannot_use_name_the_task(
     bare = write_jsonl(tmp_path / "bare.jsonl", [{"id": f"b{n}", "text": "fever"} for n in range(4)])
     words = words_of(tiny, data, "--tasks.type.data.train", bare, "--tasks.type.data.labels_field", "labels")
     assert command(*words, "--out", tmp_path / "a") == 2
-    assert "tasks.type: data.train: the training data holds no labels for NoteClassification" in capsys.readouterr().err
+    assert (
+        "tasks.type: data.train: the training data holds no labels for note_classification" in capsys.readouterr().err
+    )
     empty = [{"id": f"e{n}", "text": " ", "note_type": kind} for n, kind in enumerate(("plan", "visit"))]
     words = words_of(tiny, data, "--tasks.type.data.train", write_jsonl(tmp_path / "empty.jsonl", empty))
     assert command(*words, "--out", tmp_path / "b") == 2
