@@ -108,7 +108,7 @@ class Conll(Format):
             raise Bad(f"{len(cells)} columns are too few: a token and a tag are needed") from None
 
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
-        """Write tokens and tags; returns counts with what the format cannot hold, and with the texts that changed.
+        """Write tokens and tags; returns counts with what the format cannot hold, changed texts and trimmed spans.
 
         Text read from CoNLL is cut where it was joined, other text into words, punctuation and at span borders.
         -DOCSTART- lines are left out if every document was one sentence of a file without them.
@@ -116,7 +116,7 @@ class Conll(Format):
         self._check()
         scheme = "IOB2" if self.scheme == "auto" else self.scheme
         separator = self.separator or "\t"
-        counts = Counter(dict.fromkeys(("documents", "spans", *LOSSES, "texts_changed"), 0))
+        counts = Counter(dict.fromkeys(("documents", "spans", *LOSSES, "texts_changed", "spans_trimmed"), 0))
         by_start = False
         with whole_file(path) as out, TemporaryFile(dir=path.parent) as aside:
             for document in documents:
@@ -127,6 +127,8 @@ class Conll(Format):
                 for token, tag in lines:
                     aside.write(encode(f"{token}{separator}{tag}\n" if tag else "\n"))
                 counts.update(documents=1, spans=len(chosen), texts_changed=joined_text(lines) != document.text)
+                pieces = [document.text[span.start : span.end] for span in chosen]
+                counts["spans_trimmed"] += sum(piece != piece.strip() for piece in pieces)
                 counts.update(losses(document, chosen, meta=("conll", ILLEGAL)))
             aside.seek(0)
             skip_blank = False

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clinnlp import config
 from clinnlp.core.document import Document, Span
 from clinnlp.errors import ConfigError, DataError
 from clinnlp.recipes._data import DataSettings, TrainingData, load_documents, load_splits, with_names
@@ -112,3 +113,12 @@ def test_a_part_where_labels_may_be_missed_warns(tmp_path: Path, caplog: pytest.
     assert "data.label_map.PROBLEMS: no note that is read holds this label" in caplog.text
     with pytest.raises(ConfigError, match="no note that is read holds this label"):
         load_documents(path, dataclasses.replace(data, unknown_labels="refuse"), [])
+
+
+def test_notes_without_an_annotation_file_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.txt").write_text("fever")
+    (tmp_path / "a.ann").write_text("T1\tX 0 5\tfever\n")
+    (tmp_path / "b.txt").write_text("cough")
+    data = config.build(TrainingData, {"train": str(tmp_path), "format": "brat"})
+    assert len(load_splits(data).train) == 2
+    assert "train: 1 of 2 notes have no .ann file and count as notes without a span" in caplog.text
