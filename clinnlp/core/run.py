@@ -202,11 +202,11 @@ def abandon(status: str = "failed") -> str:
 
     A run that has made nothing yet is removed, so that the corrected command may write to the same folder.
     """
-    kept = ""
+    kept, bare = "", {MANIFEST, SETTINGS, *NOTHING}
     while _open:
         run = _open[-1]
-        if not run.begun and {path.name for path in run.folder.iterdir()} <= {MANIFEST, SETTINGS, *NOTHING}:
-            for name in (MANIFEST, SETTINGS, *NOTHING - {LOCK}):
+        if not run.begun and {path.name for path in run.folder.iterdir()} <= bare:
+            for name in bare:
                 (run.folder / name).unlink(missing_ok=True)
             run.close()
             run.folder.rmdir()

@@ -19,7 +19,7 @@ class Options:
     duplicate_ids: Literal["refuse", "keep"] = "refuse"
     """What to do with note ids that occur twice: refuse the input, or tell notes apart by their `ordinal` alone."""
     batch_tokens: int = 4096
-    """Tokens per forward pass, padding included; halved by itself where memory runs out."""
+    """Tokens per forward pass, padding included; halved where memory runs out. `torch` on a CPU takes at most 2,048."""
     workers: int = 1
     """Worker processes, each with a model of its own; 0 labels in this process, and a crash of the model ends it."""
     on: Literal["here", "ray"] = "here"

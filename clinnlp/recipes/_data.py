@@ -186,7 +186,7 @@ def load_splits(settings: DataSettings, all_read: bool = True) -> Splits:
     for name, notes in parts.items():
         if bare := sum("unannotated" in note.meta and not note.labels for note in notes):
             log.warning(
-                "%s: %d of %d notes have no .ann file and count as notes without a span", name, bare, len(notes)
+                "%s: %d of %d notes have no file of annotations: read as without a span", name, bare, len(notes)
             )
     parts |= asked_splits(parts, settings)
     targets = load_targets(settings, quarantined, held)

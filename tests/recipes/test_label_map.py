@@ -121,4 +121,4 @@ def test_notes_without_an_annotation_file_are_told(tmp_path: Path, caplog: pytes
     (tmp_path / "b.txt").write_text("cough")
     data = config.build(TrainingData, {"train": str(tmp_path), "format": "brat"})
     assert len(load_splits(data).train) == 2
-    assert "train: 1 of 2 notes have no .ann file and count as notes without a span" in caplog.text
+    assert "train: 1 of 2 notes have no file of annotations: read as without a span" in caplog.text
