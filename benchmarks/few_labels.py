@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import cells
-from objectives import ncbi_part
+from objectives import bc5cdr_without, ncbi_part
 
 from clinnlp.core.document import Document
-from clinnlp.formats.base import read, write
+from clinnlp.formats.base import write
 from clinnlp.formats.jsonl import Jsonl
-from clinnlp.formats.pubtator import Pubtator
 from clinnlp.recipes.learning_curve import subset
 from clinnlp.text.duplicates import normalised
 
@@ -38,13 +37,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ncbi = {name: ncbi_part(args.corpora, name) for name in ("train", "devel", "test")}
     scored = {normalised(note.text) for name in ("devel", "test") for note in ncbi[name]}
-    source = [
-        note
-        for part in ("Training", "Development")
-        for note in read(args.corpora / "bc5cdr_pubtator" / f"CDR_{part}Set.PubTator.txt.gz", Pubtator())
-    ]
-    other = [note for note in source if normalised(note.text) not in scored]
-    print(f"{len(source) - len(other)} abstracts of BC5CDR left out: dev or test of NCBI-disease")
+    other = bc5cdr_without(ncbi["devel"] + ncbi["test"], args.corpora)
     write(_some(other, args.source_notes), folder / "few-bc5cdr.jsonl", Jsonl())
     write(subset(ncbi["devel"], args.dev_notes, 1), folder / "few-dev.jsonl", Jsonl())
     write(_some(ncbi["test"], args.test_notes), folder / "few-test.jsonl", Jsonl())
