@@ -93,7 +93,8 @@ class Pretrain:
     block: int = 512
     """Longest row in tokens, specials included."""
     dropout: float | None = None
-    """Dropout while pretraining; null takes the objective's, 0 for masked LM. The saved config keeps the base's."""
+    """Dropout of hidden states while pretraining; null takes the objective's, 0 for masked LM. The saved config keeps
+    the base's."""
     packing: bool = True
     """Put pieces of several notes into one row, none seeing another."""
     attention: Literal["masked", "varlen"] = "masked"
@@ -150,8 +151,9 @@ def run(settings: Pretrain) -> int:
     objectives = [objective.on(notes.train + notes.held_out) for objective in settings.objectives]
 
     # 2. model and tokenizer, and the notes as rows
+    from clinnlp.training.dropout import set_dropout
     from clinnlp.training.fit import fit
-    from clinnlp.training.pretraining import MixedSource, compile_encoder, set_dropout
+    from clinnlp.training.pretraining import MixedSource, compile_encoder
     from clinnlp.training.probe import Probe
 
     model, tokenizer, fresh = starting_model(settings, texts, run)

@@ -19,6 +19,7 @@ from clinnlp.errors import ConfigError, IntegrityError
 from clinnlp.models.device import choose_device, choose_precision
 from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
+from clinnlp.training.dropout import attention_dropout
 from clinnlp.training.loader import Batches, Examples, Source
 from clinnlp.training.memory import PeakMemory
 from clinnlp.training.ranks import Ranks
@@ -84,7 +85,8 @@ def fit(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2), eps=1e-6, fused=True)
     signals = Signals()
     memory, interruptible = PeakMemory(device), signals if checkpoints else contextlib.nullcontext()
-    with memory, interruptible, tempfile.TemporaryDirectory() as unused:
+    attending = attention_dropout(settings.attention_dropout)
+    with memory, interruptible, attending, tempfile.TemporaryDirectory() as unused:
         average = partial(average_of, settings=settings)
         watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals, average)
         trainer = _Trainer(source, watch, settings, seed, done, unused)

@@ -121,13 +121,6 @@ def can_pack(model: torch.nn.Module, tokenizer: NoteTokenizer, size: int) -> boo
     return bool(torch.allclose(torch.cat(alone), together, atol=1e-3, rtol=1e-3))
 
 
-def set_dropout(model: torch.nn.Module, share: float) -> None:
-    """Set every dropout layer to `share`; the model's config keeps its own for fine-tuning."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = share
-
-
 def compile_encoder(model: torch.nn.Module, sources: Iterable[BlockSource]) -> None:
     """Compile the encoder in place, and let all rows of the sources be as wide as they can be: few shapes to compile.
 

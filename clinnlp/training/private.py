@@ -24,6 +24,7 @@ from clinnlp.tasks.base import Example, Task
 from clinnlp.training.accountant import epsilon_of, noise_for
 from clinnlp.training.average import average_of
 from clinnlp.training.checkpoints import Checkpoints
+from clinnlp.training.dropout import attention_dropout
 from clinnlp.training.fit import Fit, let_recompute, plan_of
 from clinnlp.training.memory import PeakMemory
 from clinnlp.training.ranks import Ranks
@@ -197,7 +198,7 @@ def fit_privately(
     rates = LambdaLR(optimizer, lambda step: factor(done + step))
     signals = Signals()
     memory, interruptible = PeakMemory(device), signals if checkpoints else contextlib.nullcontext()
-    with memory, interruptible:
+    with memory, interruptible, attention_dropout(settings.attention_dropout):
         average = partial(average_of, settings=settings)
         watch = Watch(model, optimizer, plan, score, moving, checkpoints, signals, average)
         if saved:

@@ -53,6 +53,8 @@ class FitSettings:
     """Minutes between checkpoints; a run that was cut off goes on from the last one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the matrix products; auto measures once whether bf16 is faster on this machine."""
+    attention_dropout: bool = False
+    """Drop attention weights as the base's config says, too, not hidden states alone: far slower on CPUs."""
     recompute: bool = False
     """Keep no activations within a layer and compute them again going back: less memory, about a third more time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

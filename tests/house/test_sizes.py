@@ -9,7 +9,7 @@ from tests.house.source import FILES, module_name, tree
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 HOOKS = {  # the hooks and models of transformers have its signatures
-    "training/fit.py", "training/watch.py", "training/multitask.py", "encode/varlen.py",
+    "training/dropout.py", "training/fit.py", "training/watch.py", "training/multitask.py", "encode/varlen.py",
 }  # fmt: skip
 
 

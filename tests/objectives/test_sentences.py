@@ -25,9 +25,10 @@ from clinnlp.objectives.supcon import Supcon
 from clinnlp.objectives.supervised import Supervised
 from clinnlp.objectives.tsdae import Tsdae
 from clinnlp.recipes._pretraining_data import block_source
+from clinnlp.training.dropout import set_dropout
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
-from clinnlp.training.pretraining import BlockSource, MixedSource, mean_loss, set_dropout
+from clinnlp.training.pretraining import BlockSource, MixedSource, mean_loss
 from clinnlp.training.settings import FitSettings
 from tests.tiny import sentences
 

@@ -18,10 +18,10 @@ from clinnlp.strategies.feature_extractor import FeatureExtractor
 from clinnlp.strategies.freeze import Freeze
 from clinnlp.strategies.full import Full
 from clinnlp.strategies.top_layers import TopLayers
+from clinnlp.training.dropout import set_dropout
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
 from clinnlp.training.prefix import CachedSource, cached
-from clinnlp.training.pretraining import set_dropout
 from clinnlp.training.settings import FitSettings
 from clinnlp.training.supervised import ExampleSource
 from tests.tiny import TOKENIZER_OF, sentences

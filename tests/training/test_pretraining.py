@@ -15,6 +15,7 @@ from clinnlp.encode.packing import PackedBlocks, TokenStore, attention, best_fit
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.encode.varlen import use_varlen
 from clinnlp.objectives.mlm import Mlm
+from clinnlp.training.dropout import set_dropout
 from clinnlp.training.fit import fit
 from clinnlp.training.loader import Draw
 from clinnlp.training.pretraining import (
@@ -24,7 +25,6 @@ from clinnlp.training.pretraining import (
     can_pack,
     generators,
     mean_loss,
-    set_dropout,
 )
 from clinnlp.training.settings import FitSettings
 from tests.tiny import TOKENIZER_OF, sentences
