@@ -9,10 +9,15 @@ from typing import Any
 from clinnlp.errors import ConfigError, StorageError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+_]*://")
+SCHEMA_COLUMNS = ("table_schema", "table_name", "column_name", "data_type", "ordinal_position")
 SECONDS = 60  # to wait for a locked SQLite file
-INSTALL = "pip install 'clinnlp[db]', or 'clinnlp[db,postgres]' for postgresql+psycopg://"
+INSTALL = (
+    "pip install 'clinnlp[db]'; 'clinnlp[db,postgres]' for postgresql+psycopg://, 'clinnlp[db,duckdb]' for duckdb://"
+)
+BUSY = "a DuckDB file takes one writer at a time: do this again when no other program has it open"
+ROWS = "clinnlp_rows"  # the name of rows that DuckDB is handed
+FILES = {"sqlite": "SQLite", "duckdb": "DuckDB"}  # databases that are a file
 MISSING = "name the table and its schema; docs/omop.md tells how missing tables are made"
-DUCKDB = "its driver duckdb-engine 0.17 cannot read the columns of a table under SQLAlchemy 2.1"
 
 
 def shown(url: str) -> str:
@@ -22,7 +27,7 @@ def shown(url: str) -> str:
 
 @contextmanager
 def opened(url: str, *, write: bool = False, create: bool = False) -> Iterator[Any]:
-    """An engine for a database that is there (or, with `create`, a new SQLite file), closed at the end.
+    """An engine for a database that is there (or, with `create`, a new file), closed at the end.
 
     Raises ConfigError for a URL or driver that cannot be used, StorageError for whatever the database refuses.
     """
@@ -41,10 +46,17 @@ def opened(url: str, *, write: bool = False, create: bool = False) -> Iterator[A
             f"the database refused: {told}",
             where=shown(url),
             kept="what was committed before" if write else "",
-            next="look this code up in the manual of the database",
+            next=BUSY if _is_busy(engine, cause) else "look this code up in the manual of the database",
         ) from None
     finally:
         engine.dispose()
+
+
+def _is_busy(engine: Any, cause: BaseException) -> bool:
+    """Whether a DuckDB file was held by another program, or another one's rows came between."""
+    told = type(cause).__name__
+    locked = told == "IOException" and "lock" in str(cause)
+    return engine.dialect.name == "duckdb" and (locked or told in ("TransactionException", "ConstraintException"))
 
 
 def _engine(text: str, write: bool, create: bool) -> Any:
@@ -64,14 +76,14 @@ def _engine(text: str, write: bool, create: bool) -> Any:
             where=where,
             next="leave it out and use what the driver reads, such as PGPASSFILE or PGPASSWORD",
         )
-    if backend == "duckdb":
-        raise ConfigError(f"DuckDB is not supported: {DUCKDB}", where=where, next="export the tables to SQLite")
-    if backend == "sqlite":
+    if told := FILES.get(backend):
         file = url.database
         if not file or file == ":memory:" or file.startswith("file:"):
-            raise ConfigError("SQLite needs a file", where=where, next="give sqlite:///notes.db")
+            raise ConfigError(f"{told} needs a file", where=where, next=f"give {backend}:///notes.db")
         if not create and not Path(file).is_file():
-            raise ConfigError("no such file", where=where, next="check the path; sqlite:////a/b is the absolute one")
+            raise ConfigError(
+                "no such file", where=where, next=f"check the path; {backend}:////a/b is the absolute one"
+            )
     try:
         # a labeling run reads for a night with long pauses: a connection that the server closed is opened again
         options = {"connect_args": {"timeout": SECONDS}} if backend == "sqlite" else {"pool_pre_ping": True}
@@ -102,19 +114,33 @@ def find_table(engine: Any, name: str, schema: str | None, columns: tuple[str, .
     """
     import sqlalchemy
 
-    try:
-        found = sqlalchemy.inspect(engine).get_columns(name, schema)
-    except sqlalchemy.exc.NoSuchTableError:
-        found = []
+    found = _columns(engine, name, schema)
     if not found:
-        raise ConfigError(
-            f"there is no table {_named(name, schema)}", where=where, next="name the table and its schema"
-        )
+        raise ConfigError(f"there is no table {_named(name, schema)}", where=where, next=MISSING)
     held = {str(column["name"]).lower(): column for column in found}
     made = (sqlalchemy.Column(column["name"], key=key, info=_info(column)) for key, column in held.items())
     table = sqlalchemy.Table(name, sqlalchemy.MetaData(), *made, schema=schema)
     require(table, columns, where)
     return table
+
+
+def _columns(engine: Any, name: str, schema: str | None) -> list[dict[str, Any]]:
+    """Names and types of the columns of a table; none if it is not there."""
+    import sqlalchemy as sa
+
+    if engine.dialect.name != "duckdb":
+        try:
+            return list(sa.inspect(engine).get_columns(name, schema))
+        except sa.exc.NoSuchTableError:
+            return []
+    # its dialect asks PostgreSQL's catalogue, of which DuckDB has not all
+    held = sa.table("columns", *map(sa.column, SCHEMA_COLUMNS), schema="information_schema").c
+    asked = sa.select(held.column_name, held.data_type).order_by(held.ordinal_position)
+    here = sa.func.current_schema() if schema is None else sa.func.lower(schema)
+    asked = asked.where(sa.func.lower(held.table_name) == name.lower(), sa.func.lower(held.table_schema) == here)
+    with engine.connect() as connection:
+        found = connection.execute(asked).all()
+    return [{"name": column, "type": sa.BigInteger() if type == "BIGINT" else sa.Integer()} for column, type in found]
 
 
 def require(table: Any, columns: tuple[str, ...], where: str) -> None:
@@ -129,9 +155,7 @@ def require(table: Any, columns: tuple[str, ...], where: str) -> None:
 
 def has_table(engine: Any, name: str, schema: str | None) -> bool:
     """Whether there is a table of that name."""
-    import sqlalchemy
-
-    return bool(sqlalchemy.inspect(engine).has_table(name, schema))
+    return bool(_columns(engine, name, schema))
 
 
 def _named(name: str, schema: str | None) -> str:
@@ -154,19 +178,33 @@ def _quoted(name: str) -> str:
 
 
 def insert(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert rows that all have the same columns, with COPY where the driver is psycopg."""
+    """Insert rows that all have the same columns, in the fastest way that the driver has within a transaction."""
     if not rows:
         return
-    if connection.engine.driver != "psycopg":
+    names = ", ".join(_quoted(table.c[key].name) for key in rows[0])
+    if connection.engine.driver == "psycopg":
+        _copy(connection, f"COPY {quoted(table)} ({names}) FROM STDIN", rows)
+    elif connection.dialect.name == "duckdb":
+        _from_arrow(connection, f"INSERT INTO {quoted(table)} ({names}) FROM {ROWS}", rows)
+    else:
         connection.execute(table.insert(), rows)
-        return
+
+
+def _copy(connection: Any, statement: str, rows: list[dict[str, Any]]) -> None:
     import psycopg
     import sqlalchemy
 
-    statement = f"COPY {quoted(table)} ({', '.join(_quoted(table.c[key].name) for key in rows[0])}) FROM STDIN"
     try:
         with connection.connection.driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row(tuple(row.values()))
     except psycopg.Error as error:
         raise sqlalchemy.exc.DBAPIError("COPY", None, error, hide_parameters=True) from None
+
+
+def _from_arrow(connection: Any, statement: str, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    connection.connection.driver_connection.register(ROWS, pa.Table.from_pylist(rows))
+    connection.exec_driver_sql(statement)
+    connection.connection.driver_connection.unregister(ROWS)

@@ -22,13 +22,13 @@ class Proof(NamedTuple):
 
 @dataclass(frozen=True)
 class Omop(Format):
-    """OMOP CDM 5.4: PATH is a database URL or an SQLite file; notes from NOTE, spans from and to NOTE_NLP.
+    """OMOP CDM 5.4: PATH is a database URL, an SQLite or a DuckDB file; notes from NOTE, spans from and to NOTE_NLP.
 
     A URL such as `sqlite:///notes.db` or `postgresql+psycopg:///cdm` names a database that is there: of it, only rows
-    of NOTE_NLP are written. A file (.sqlite, .db) is written as a new one that holds the notes, too.
+    of NOTE_NLP are written. A file (.sqlite, .db, .duckdb) is written as a new one that holds the notes, too.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".sqlite", ".db")
+    suffixes: ClassVar[tuple[str, ...]] = (".sqlite", ".db", ".duckdb")
 
     table: str = "note"
     """Name of the table NOTE."""
@@ -59,13 +59,13 @@ class Omop(Format):
         return Database(path, self) if _sql.URL.match(path) else None
 
     def read_file(self, path: Path) -> Iterator[Document | Quarantined]:
-        """Stream the notes of one SQLite file."""
+        """Stream the notes of one file."""
         return Database(_file_url(path), self).read()
 
     def write(self, documents: Iterable[Document], path: Path) -> dict[str, int]:
-        """Write a new SQLite file with both tables, which appears under its name when all of it is there."""
+        """Write a new file with both tables, which appears under its name when all of it is there."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+        aside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part{path.suffix}")
         try:
             aside.unlink(missing_ok=True)
             counts = Database(_file_url(aside), replace(self, add_notes=True), new=path.name).write(documents)
@@ -76,7 +76,7 @@ class Omop(Format):
         except OSError as error:
             raise StorageError(f"cannot write: {error.strerror or type(error).__name__}", where=path.name) from None
         finally:
-            for end in ("", "-journal", "-wal", "-shm"):
+            for end in ("", "-journal", "-wal", "-shm", ".wal"):
                 aside.with_name(aside.name + end).unlink(missing_ok=True)
 
     def _now(self) -> datetime.datetime:
@@ -134,4 +134,5 @@ def validate(url: str, options: Omop | None = None) -> Proof:
 
 
 def _file_url(path: Path) -> str:
-    return f"sqlite:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F').replace('#', '%23')}"
+    kind = "duckdb" if path.suffix == ".duckdb" else "sqlite"
+    return f"{kind}:///{str(path.absolute()).replace('%', '%25').replace('?', '%3F').replace('#', '%23')}"

@@ -78,9 +78,18 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/cdm.db"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def duckdb_url(tmp_path: Path) -> str:
+    """An empty DuckDB database."""
+    duckdb = pytest.importorskip("duckdb")
+    pytest.importorskip("duckdb_engine")
+    duckdb.connect(tmp_path / "notes.duckdb").close()
+    return f"duckdb:///{tmp_path}/notes.duckdb"
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
     """The URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    return str(request.getfixturevalue("postgres")())
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres")())
+    return str(request.getfixturevalue(f"{request.param}_url"))
