@@ -1,17 +1,17 @@
 """A trained model as a function: text in, document out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from clinnlp.core.document import Document
 from clinnlp.engines.base import engine_named, run_by
-from clinnlp.errors import ConfigError
+from clinnlp.errors import ConfigError, DataError
 from clinnlp.models.load import Trained, load_trained
 
 
 class Predictor:
-    """A model that is called on a text or a list of texts and returns documents with spans or labels."""
+    """A model that is called on notes, as texts or documents, and returns documents with spans or labels."""
 
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
@@ -22,17 +22,32 @@ class Predictor:
         return self.trained.schema.labels
 
     @overload
-    def __call__(self, texts: str) -> Document: ...
+    def __call__(self, notes: str | Document) -> Document: ...
     @overload
-    def __call__(self, texts: list[str]) -> list[Document]: ...
-    def __call__(self, texts: str | list[str]) -> Document | list[Document]:
-        """Label one text or several. Raises DataError for a text that is not a valid Unicode string."""
+    def __call__(self, notes: list[str] | Iterable[Document]) -> list[Document]: ...
+    def __call__(self, notes: Any) -> Document | list[Document]:
+        """Label a text or document, or several. A text gets its number as id.
+
+        A document keeps id, text and patient; its spans are read by models of attributes and of sentences alone, and
+        replaced. Raises DataError for what is neither, and for text that is not valid Unicode.
+        """
         from clinnlp.labeling.predict import predict
 
-        single = isinstance(texts, str)
-        documents = [Document(str(i), text) for i, text in enumerate([texts] if isinstance(texts, str) else texts)]
+        single = isinstance(notes, str | Document) or not isinstance(notes, Iterable)
+        documents = [_document(note, number) for number, note in enumerate([notes] if single else notes)]
         found = list(predict(self.trained, documents))
         return found[0] if single else found
+
+
+def _document(note: object, number: int) -> Document:
+    if isinstance(note, Document):
+        return note
+    if isinstance(note, str):
+        return Document(str(number), note)
+    raise DataError(
+        f"note {number} is neither a text nor a document: {type(note).__name__}", where="clinnlp.load",
+        next="leave out notes without text",
+    )  # fmt: skip
 
 
 def load(

@@ -3,7 +3,9 @@
 import json
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,8 +99,26 @@ def test_a_model_is_a_function(ner_run: Path, type_run: Path) -> None:
     assert predictor(text).spans == one.spans
     assert {text[s.start : s.end] for s in one.spans} & {"aspirin", "fever"}
     assert len(clinnlp.load(type_run / "model")(text).labels) == 1
-    with pytest.raises(clinnlp.ClinnlpError, match="lone surrogate"):
-        predictor("fever \ud800")
+    note = clinnlp.Document("n-7", text, (clinnlp.Span(0, 4, "DRUG"),), group="p-1")
+    said = predictor(note)
+    assert (said.id, said.text, said.group, said.spans) == ("n-7", text, "p-1", one.spans)
+    assert predictor(iter([note, text])) == [said, replace(one, id="1")]
+    assert predictor([]) == []
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ("fever \ud800", "lone surrogate at character 6"),
+        (["fever", float("nan")], "note 1 is neither a text nor a document: float"),
+        ([None], "note 0 is neither a text nor a document: NoneType. Next: leave out notes without text"),
+        (None, "note 0 is neither a text nor a document: NoneType"),
+        (3, "note 0 is neither a text nor a document: int"),
+    ],
+)
+def test_what_is_no_note_is_named_by_its_place(ner_run: Path, notes: Any, told: str) -> None:
+    with pytest.raises(clinnlp.ClinnlpError, match=told):
+        clinnlp.load(ner_run / "model")(notes)
 
 
 def test_predictions_are_the_test_notes_with_scores(ner_run: Path, corpus: Path) -> None:
