@@ -4,8 +4,9 @@
     python benchmarks/domains.py --corpora CORPORA --base DIR --pairs mixed --arms none reweight oracle --seeds 1
 
 Pairs: ncbi-bc5cdr and bc5cdr-ncbi (diseases, sentences), dialogue-note (sections of MTS-Dialog: half of the visits as
-dialogues, notes of the other half as target), style (notes, the target in a clipped style) and mixed (as style, but one
-source note in seven is in that style too, so that the source holds some of what the target is). All weights move in
+dialogues, notes of the other half as target), style (notes, the target in a clipped style), mixed (as style, but one
+source note in seven is in that style too, so that the source holds some of what the target is) and sites (as mixed, and
+the site of the clipped style uses the names of the two commonest sections the other way round). All weights move in
 most arms; `frozen-` arms train the head on a frozen encoder. `adapted` begins with masked language modelling on the
 notes of both sides, `adapted-dann` adds `dann` to that. Source dev notes choose the weights, of the oracle target ones.
 Each cell (pair, arm, seed) is a run folder under OUT and is not repeated; the table holds those that are there, with
@@ -15,8 +16,9 @@ the share of the gap between no adaptation and the oracle that an arm closes.
 import argparse
 import random
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ NER = {
     "ncbi-bc5cdr": ("NCBI-disease-IOB", "BC5CDR-disease-IOB"),
     "bc5cdr-ncbi": ("BC5CDR-disease-IOB", "NCBI-disease-IOB"),
 }
-NOTES = ("dialogue-note", "style", "mixed")
+NOTES = ("dialogue-note", "style", "mixed", "sites")
+OTHER_WAY = {"GENHX": "FAM/SOCHX", "FAM/SOCHX": "GENHX"}
 FULL = {"strategy": "full"}
 FROZEN = {"strategy": "feature_extractor", "strategy.cache": "true"}
 ARMS: dict[str, dict[str, Any]] = {
@@ -46,6 +49,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "adapted-dann": {**FULL, "domain": "dann"},
     "oracle": FULL,
     "frozen-none": FROZEN,
+    "frozen-reweight": {**FROZEN, "domain": "reweight"},
+    "frozen-select": {**FROZEN, "domain": "reweight", "domain.keep": 0.5},
     "frozen-coral": {**FROZEN, "domain": "coral", "domain.use": "features"},
     "frozen-subspace": {**FROZEN, "domain": "subspace"},
     "frozen-oracle": FROZEN,
@@ -140,9 +145,12 @@ def notes(args: argparse.Namespace, pair: str) -> dict[str, Path]:
     dev = {"source": held("ValidationSet", kind), "target": held("ValidationSet", "note")}
     test = held("TestSet-1-MEDIQA-Chat-2023", "note")[: args.test]
     if pair != "dialogue-note":
-        target, test, dev["target"] = clipped(target), clipped(test), clipped(dev["target"])
-    if pair == "mixed":
-        source = [*clipped(source[::7]), *(note for number, note in enumerate(source) if number % 7)]
+        there = partial(clipped, renamed=pair == "sites")
+        target, test, dev["target"] = there(target), there(test), there(dev["target"])
+    if pair in ("mixed", "sites"):
+        source = one_in_seven(source, there)
+    if pair == "sites":
+        dev["source"] = one_in_seven(dev["source"], there)
     parts = {"source-train": source, "source-dev": dev["source"], "target-train": target, "target-dev": dev["target"]}
     made = {}
     for name, documents in {**parts, "test": test}.items():
@@ -159,9 +167,20 @@ def halves(documents: list[Document]) -> tuple[list[Document], list[Document]]:
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 
-def clipped(documents: Iterable[Document]) -> list[Document]:
-    """Notes in a clipped style: small words left out, long words without most of their vowels, no sentence ends."""
-    return [replace(document, text=" ".join(map(clip, words(document.text)))) for document in documents]
+def one_in_seven(documents: list[Document], change: Callable[[list[Document]], list[Document]]) -> list[Document]:
+    return [*change(documents[::7]), *(note for number, note in enumerate(documents) if number % 7)]
+
+
+def clipped(documents: Iterable[Document], renamed: bool) -> list[Document]:
+    """Notes in a clipped style: small words left out, long words without most of their vowels, no sentence ends.
+
+    Where sections are `renamed`, two names are used the other way round.
+    """
+    name = OTHER_WAY if renamed else {}
+    return [
+        replace(note, text=" ".join(map(clip, words(note.text))), labels=tuple(name.get(x, x) for x in note.labels))
+        for note in documents
+    ]
 
 
 def words(text: str) -> list[str]:

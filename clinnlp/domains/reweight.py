@@ -19,8 +19,9 @@ class Reweight(Domain):
     """Draw source notes as often as the target has their like, or only those most like it (Shimodaira 2000).
 
     A domain classifier (Bickel et al. 2009), cross-fitted so that it judges no note whose group it saw, gives the odds
-    of each source note to be of the target: its weight, clipped and divided by the mean. Weights are the chances to be
-    drawn, which suits stochastic gradients better than weights in the loss (An et al. 2021) and any task alike.
+    of each source note to be of the target. Calibrated (Platt 1999), clipped and divided by their mean they are its
+    weight: the chance to be drawn, which suits stochastic gradients better than weights in the loss (An et al. 2021)
+    and any task alike.
 
     When to use it: the target is a part of what the source holds, in other shares. It does nothing for notes that the
     source has no like of; the effective sample size tells.
@@ -52,12 +53,13 @@ class Reweight(Domain):
         self, source: Sequence[Document], target: Sequence[Document], vectors: Array | None, seed: int
     ) -> Weighing:
         """Raises DataError for fewer than ten notes a side, or where so few of them carry all the weight."""
-        from clinnlp.evaluation.shift import APART, area, domain_scores, sides_of, word_features
+        from clinnlp.evaluation.shift import APART, area, calibrated, domain_scores, sides_of, word_features
 
         sides = sides_of(source, target)
         scores = domain_scores(word_features(sides.documents) if vectors is None else vectors, sides, seed)
         auc = area(scores, sides.target)
-        weights = self.weights_of(scores[~sides.target])
+        chances = scores if self.keep else calibrated(scores, sides.target)  # in the same order
+        weights = self.weights_of(chances[~sides.target])
         effective = effective_size(weights)
         if effective < max(FEWEST, LEAST_SHARE * len(source)):
             raise DataError(

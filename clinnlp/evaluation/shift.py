@@ -102,6 +102,26 @@ def domain_scores(features: Features, sides: Sides, seed: int) -> Ratios:
     return scores
 
 
+def calibrated(scores: Ratios, target: npt.NDArray[np.bool_]) -> Ratios:
+    """The scores as chances that hold, both sides weighing alike (Platt 1999), in the same order.
+
+    A classifier that is held back by its penalty is too timid where the sides differ, and where they do not its scores
+    are noise: they become one half.
+    """
+    from scipy.special import logit
+    from sklearn.linear_model import LogisticRegression
+
+    odds = logit(scores.clip(1e-9, 1 - 1e-9))[:, None]
+    sizes = np.where(target, target.sum(), (~target).sum())
+    hoped = np.where(target, sizes + 1, 1) / (sizes + 2)  # never quite sure, as Platt has it
+    known, given = np.repeat([True, False], len(odds)), np.concatenate([hoped, 1 - hoped]) / np.tile(sizes, 2)
+    linear = LogisticRegression(C=np.inf, max_iter=1000)
+    linear.fit(np.tile(odds, (2, 1)), known, sample_weight=given * len(odds))
+    if linear.coef_[0, 0] <= 0:
+        return np.full(len(scores), 0.5)
+    return np.asarray(linear.predict_proba(odds)[:, 1], np.float64)
+
+
 def area(scores: Ratios, target: npt.NDArray[np.bool_]) -> float:
     """Chance that a note of the target scores higher than one of the source (AUC); half for ties."""
     from sklearn.metrics import roc_auc_score

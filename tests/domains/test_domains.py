@@ -37,8 +37,10 @@ def test_source_notes_like_the_target_weigh_more() -> None:
     target = notes("t", ["fever and cough today"] * 30 + ["fracture of the left wrist"] * 6)
     found = Reweight().weigh(source, target, None, 1)
     assert found.weights.mean() == pytest.approx(1)
-    assert found.weights[:30].min() > 1.2 and found.weights[30:].max() < 0.8
-    assert 30 < found.facts["effective sample size"] < 60 and not found.warnings
+    assert found.weights[:30].mean() == pytest.approx(5 / 3, abs=0.1), "30 of 36 against 30 of 60"
+    assert found.weights[30:].mean() == pytest.approx(1 / 3, abs=0.1), "6 of 36 against 30 of 60"
+    assert found.facts["effective sample size"] == pytest.approx(60**2 / (30 * (25 + 1) / 9), abs=4)
+    assert not found.warnings
     kept = Reweight(keep=0.5).weigh(source, target, None, 1)
     assert kept.weights.tolist() == [1] * 30 + [0] * 30
     assert kept.facts["source notes kept"] == 30

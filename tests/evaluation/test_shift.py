@@ -9,6 +9,7 @@ from clinnlp.core.document import Document, Span
 from clinnlp.errors import DataError
 from clinnlp.evaluation.shift import (
     Sides,
+    calibrated,
     discrepancy,
     distance_of,
     domain_scores,
@@ -61,6 +62,25 @@ def test_proxy_distance_by_hand() -> None:
     found = proxy_distance(scores, held, 1)
     assert found.value == pytest.approx(1.3)
     assert found.interval is not None and 0.6 < found.interval.low < 1.3 < found.interval.high < 1.9
+
+
+def test_timid_scores_become_chances_that_hold() -> None:
+    """Of 100 source and 100 target notes 80 and 20 score 0.45, the others 0.55: chances of 0.2 and 0.8."""
+    target = np.repeat([False, True], 100)
+    scores = np.where(np.arange(200) % 100 < np.where(target, 20, 80), 0.45, 0.55)
+    found = calibrated(scores, target)
+    assert found[scores < 0.5] == pytest.approx(0.2, abs=0.03)
+    assert found[scores > 0.5] == pytest.approx(0.8, abs=0.03)
+    sizes = np.concatenate([np.flatnonzero(~target), np.flatnonzero(target)[::4]])
+    assert calibrated(scores[sizes], target[sizes])[0] == pytest.approx(0.2, abs=0.05), "sides weigh alike"
+
+
+def test_scores_that_say_nothing_become_one_half() -> None:
+    target = np.repeat([False, True], 50)
+    assert calibrated(np.where(target, 0.4, 0.6), target).tolist() == [0.5] * 100, "worse than chance"
+    assert calibrated(np.tile([0.3, 0.7], 50), target) == pytest.approx(0.5, abs=1e-6)
+    certain = calibrated(target.astype(float), target)
+    assert certain[0] < 0.1 and certain[-1] > 0.9
 
 
 def test_no_note_is_judged_by_its_own_group() -> None:
