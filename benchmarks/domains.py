@@ -5,10 +5,10 @@
 
 Pairs: ncbi-bc5cdr and bc5cdr-ncbi (diseases, sentences), dialogue-note (sections of MTS-Dialog: half of the visits as
 dialogues, notes of the other half as target), style (notes, the target in a clipped style), mixed (as style, but one
-source note in seven is in that style too, so that the source holds some of what the target is) and sites (as mixed, and
-the site of the clipped style uses the names of the two commonest sections the other way round). All weights move in
-most arms; `frozen-` arms train the head on a frozen encoder. `adapted` begins with masked language modelling on the
-notes of both sides, `adapted-dann` adds `dann` to that. Source dev notes choose the weights, of the oracle target ones.
+source note in seven is in that style too, so that the source holds some of what the target is) and sites (one in four,
+and with that style the names of the two commonest sections are used the other way round). All weights move in most
+arms; `frozen-` arms train the head on a frozen encoder. `adapted` begins with masked language modelling on the notes of
+both sides, `adapted-dann` adds `dann` to that. Source dev notes choose the weights, of the oracle target ones.
 Each cell (pair, arm, seed) is a run folder under OUT and is not repeated; the table holds those that are there, with
 the share of the gap between no adaptation and the oracle that an arm closes.
 """
@@ -41,6 +41,7 @@ FROZEN = {"strategy": "feature_extractor", "strategy.cache": "true"}
 ARMS: dict[str, dict[str, Any]] = {
     "none": FULL,
     "reweight": {**FULL, "domain": "reweight"},
+    "reweight-vectors": {**FULL, "domain": "reweight", "domain.features": "encoder"},
     "select": {**FULL, "domain": "reweight", "domain.keep": 0.5},
     "coral": {**FULL, "domain": "coral", "domain.weight": 100},
     "dann": {**FULL, "domain": "dann"},
@@ -50,6 +51,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "oracle": FULL,
     "frozen-none": FROZEN,
     "frozen-reweight": {**FROZEN, "domain": "reweight"},
+    "frozen-reweight-vectors": {**FROZEN, "domain": "reweight", "domain.features": "encoder"},
     "frozen-select": {**FROZEN, "domain": "reweight", "domain.keep": 0.5},
     "frozen-coral": {**FROZEN, "domain": "coral", "domain.use": "features"},
     "frozen-subspace": {**FROZEN, "domain": "subspace"},
@@ -147,10 +149,10 @@ def notes(args: argparse.Namespace, pair: str) -> dict[str, Path]:
     if pair != "dialogue-note":
         there = partial(clipped, renamed=pair == "sites")
         target, test, dev["target"] = there(target), there(test), there(dev["target"])
-    if pair in ("mixed", "sites"):
-        source = one_in_seven(source, there)
+    if pair == "mixed":
+        source = one_in(7, source, there)
     if pair == "sites":
-        dev["source"] = one_in_seven(dev["source"], there)
+        source, dev["source"] = one_in(4, source, there), one_in(4, dev["source"], there)
     parts = {"source-train": source, "source-dev": dev["source"], "target-train": target, "target-dev": dev["target"]}
     made = {}
     for name, documents in {**parts, "test": test}.items():
@@ -167,8 +169,8 @@ def halves(documents: list[Document]) -> tuple[list[Document], list[Document]]:
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 
-def one_in_seven(documents: list[Document], change: Callable[[list[Document]], list[Document]]) -> list[Document]:
-    return [*change(documents[::7]), *(note for number, note in enumerate(documents) if number % 7)]
+def one_in(every: int, notes: list[Document], there: Callable[[list[Document]], list[Document]]) -> list[Document]:
+    return [*there(notes[::every]), *(note for number, note in enumerate(notes) if number % every)]
 
 
 def clipped(documents: Iterable[Document], renamed: bool) -> list[Document]:
