@@ -57,7 +57,7 @@ class Base:
         """
         folder = base_folder(self.name)
         if folder is not None and (folder / CARD).is_file():
-            trained = load_trained(folder).model
+            trained = load_trained(folder).model.requires_grad_(True)  # peft froze what it merged an adapter into
             kept = is_head(trained, model_class, trained.config, head)
             return (
                 (trained, put_parts(trained, head)) if kept else with_fresh_head(trained, model_class, head, self.name)

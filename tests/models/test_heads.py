@@ -54,6 +54,7 @@ def test_the_same_labels_keep_the_head(kind: str, request: pytest.FixtureRequest
     model, fresh = taken(where, SCHEMA)
     assert fresh == []
     assert same(model, load_trained(where).model)
+    assert all(weight.requires_grad for weight in model.parameters()), "all may move again, as of any other base"
 
 
 def test_a_task_model_can_be_pretrained_further(folder: Path) -> None:
