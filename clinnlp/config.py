@@ -247,6 +247,8 @@ def _own(settings: Any) -> dict[str, Any]:
 def _leaf(hint: Any, raw: Any, path: str) -> Any:
     import pydantic
 
+    if typing.get_origin(hint) is tuple and isinstance(raw, str):  # as a flag: --sizes 10,25
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
     try:
         return pydantic.TypeAdapter(hint, config={"allow_inf_nan": False}).validate_python(raw)
     except pydantic.ValidationError as error:

@@ -91,6 +91,15 @@ def test_words_of_the_command_line_get_their_types() -> None:
     assert build(count="null").count is None
 
 
+def test_a_list_of_words_or_numbers_may_be_given_with_commas() -> None:
+    assert config.build(Loop, {"words": "a, b"}).words == ("a", "b")
+    assert config.build(Loop, {"words": "a"}).words == ("a",)
+    assert config.build(Loop, {"words": ""}).words == ()
+    assert config.build(Loop, {"sizes": "10,25"}).sizes == (10, 25)
+    with pytest.raises(ConfigError, match="sizes: should be a valid integer"):
+        config.build(Loop, {"sizes": "10,many"})
+
+
 def test_plugins_by_name_by_options_or_both() -> None:
     assert build(strategy="full").strategy == Full()
     assert build(strategy={"rank": 8}).strategy == Lora(rank=8), "options alone are of the default plug-in"
@@ -216,6 +225,7 @@ class Loop:
     batch: int = 16
     rate: float = 0.1
     words: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
