@@ -77,7 +77,8 @@ def _figures(every: "Cut", inside: "Cut") -> Told:
 
 def _without_placeholders(note: Document) -> str:
     text = note.text
-    for start, end in sorted([*placeholders(text), *note.meta.get(FILLED, ())], reverse=True):
+    filled = map(tuple, note.meta.get(FILLED, ()))  # lists, where the note was read back from disk
+    for start, end in sorted([*placeholders(text), *filled], reverse=True):
         text = f"{text[:start]} {text[end:]}"
     return text
 

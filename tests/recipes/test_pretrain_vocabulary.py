@@ -8,9 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from clinnlp.core.document import Document
 from clinnlp.encode.tokens import NoteTokenizer
 from clinnlp.encode.vocabulary import cut_words, extended
-from clinnlp.recipes._pretraining_vocabulary import _add_rows
+from clinnlp.recipes._pretraining_vocabulary import _add_rows, _without_placeholders
+from clinnlp.text.surrogates import FILLED
 from tests.recipes.command import FAST, clinnlp, read_json, write_jsonl
 from tests.tiny import sentences
 
@@ -88,3 +90,10 @@ def test_a_vocabulary_that_cuts_little_is_left_alone(
     assert clinnlp("pretrain", *words, "--vocabulary.add", 9, "--vocabulary.gate", 99, "--out", tmp_path / "run") == 0
     assert "no words are added: words take" in capsys.readouterr().err
     assert read_json(tmp_path / "run" / "metrics.json")["pretraining"]["vocabulary"]["added"] == 0
+
+
+@pytest.mark.parametrize("filled", [[[4, 9]], ((4, 9),)])
+def test_placeholders_and_made_up_values_give_no_entries(filled: object) -> None:
+    """Both in one note, and the latter as lists, as they are read back from disk."""
+    note = Document("1", "Dr. Reyes saw ___ today", meta={FILLED: filled})
+    assert _without_placeholders(note).split() == ["Dr.", "saw", "today"]
