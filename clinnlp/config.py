@@ -212,7 +212,7 @@ def _value(hint: Any, raw: Any, path: str, default: Any = MISSING) -> Any:
             return raw if raw in words else _value(settings[0], raw, path)
     if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
         if not isinstance(raw, list):
-            raise ConfigError(f"should be a list, got {type(raw).__name__}", where=path)
+            raise ConfigError(f"should be a list, got {type(raw).__name__}", where=path, next="as [{...}, {...}]")
         return tuple(_value(typing.get_args(hint)[0], item, f"{path}[{index}]") for index, item in enumerate(raw))
     if typing.get_origin(hint) in (dict, Mapping) and dataclasses.is_dataclass(typing.get_args(hint)[1]):
         if not isinstance(raw, Mapping):

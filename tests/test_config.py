@@ -115,7 +115,7 @@ def test_plugins_by_name_by_options_or_both() -> None:
         ({"named": {"a": {"epoch": 1}}}, "named.a.epoch: unknown key. Next: Did you mean 'epochs'?"),
         ({"named": ["a"]}, "named: should be settings by name, got list"),
         ({"several": [{"epoch": 1}]}, "several[0].epoch: unknown key. Next: Did you mean 'epochs'?"),
-        ({"several": {"epochs": 1}}, "several: should be a list, got dict."),
+        ({"several": {"epochs": 1}}, "several: should be a list, got dict. Next: as [{...}, {...}]."),
         ({"count": "many"}, "count: should be a valid integer, unable to parse string as an integer, got str."),
         ({"count": 1.5}, "count: should be a valid integer, got a number with a fractional part, got float."),
         ({"inner": {"mode": "quick"}}, "inner.mode: should be 'fast' or 'slow', got str."),
